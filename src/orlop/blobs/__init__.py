@@ -1,0 +1,1 @@
+"""Bytes on disk: blobs, half-done downloads, derived files, and the locks around them."""

@@ -1,0 +1,1 @@
+"""What exists, what names what, what tags point where."""

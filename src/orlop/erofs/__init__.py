@@ -1,0 +1,1 @@
+"""EROFS: metadata-only images over plain layer tars."""

@@ -1,0 +1,1 @@
+"""Files as sources: OCI layouts, OCI archives, docker-save archives."""

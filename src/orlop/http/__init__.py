@@ -1,0 +1,1 @@
+"""HTTP to registries: connections, retries, who may see which credential."""

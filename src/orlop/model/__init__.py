@@ -1,0 +1,1 @@
+"""Values: pure, immutable, checked when made. No input or output happens here."""

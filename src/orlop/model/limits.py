@@ -1,0 +1,49 @@
+"""Bounds on everything that comes from outside, each with its source. Sizes in bytes."""
+
+from __future__ import annotations
+
+KIB = 1 << 10
+MIB = 1 << 20
+GIB = 1 << 30
+
+# OCI distribution-spec 1.1: registries SHOULD take manifests of 4 MiB; ours is the limit both ways.
+MANIFEST_BYTES = 4 * MIB
+# image configs carry the whole build history; the largest seen in the field is under 1 MiB.
+CONFIG_BYTES = 8 * MIB
+# documents nest 5 deep at most; 64 leaves room and is far from Python's recursion limit.
+JSON_DEPTH = 64
+# a JSON number in a manifest is a size: 63 bits have 19 digits.
+JSON_NUMBER_DIGITS = 19
+# descriptors in one document (PA13); the largest published index has under 200.
+DESCRIPTORS = 4096
+# an index inside an index inside an index ... (PA13).
+INDEX_DEPTH = 8
+# documents that one walk may read (RX10).
+DOCUMENTS = 4096
+# layers of one image (RX09); Docker stops at 127.
+LAYERS = 1024
+# image-spec 1.1, "data" field: for small content only (PA14).
+INLINE_DATA_BYTES = 4 * KIB
+# error bodies are shown, never trusted (go-containerregistry caps them at 64 KiB too).
+ERROR_BODY_BYTES = 64 * KIB
+TOKEN_BYTES = 1 * MIB
+HEADER_BYTES = 32 * KIB
+TAG_PAGES = 10_000
+TAG_PAGE_BYTES = 8 * MIB
+REDIRECTS = 10
+# decompression bombs (RX01): the plain size may be this many times the compressed one, beyond a free first part.
+INFLATE_RATIO = 1100
+INFLATE_FREE_BYTES = 64 * MIB
+LAYER_PLAIN_BYTES = 1 << 40
+# zstd window (PA09): the format's recommended minimum for decoders is 8 MiB; 128 MiB is what zstd -d allows.
+ZSTD_WINDOW_LOG = 27
+# tar (PA05, RX09)
+TAR_EXTENSION_BYTES = 1 * MIB
+TAR_EXTENSIONS_TOTAL_BYTES = 64 * MIB
+TAR_ENTRIES = 10_000_000
+NAME_BYTES = 255
+PATH_BYTES = 4095
+PATH_DEPTH = 2048
+SYMLINKS_FOLLOWED = 255
+XATTR_VALUE_BYTES = 65_535
+LAYOUT_INDEX_BYTES = 32 * MIB

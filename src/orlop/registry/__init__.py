@@ -1,0 +1,1 @@
+"""Registries as sources: the version 2 / OCI distribution protocol."""

@@ -1,0 +1,1 @@
+"""Root file systems: the drivers erofs, overlay and directory, and the mounts they make."""

@@ -1,0 +1,1 @@
+"""This store as a registry. Async lives only here."""

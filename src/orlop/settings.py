@@ -1,0 +1,156 @@
+"""Settings: read once by a surface from files, environment and flags, then passed down as plain values."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from .errors import Denied, Invalid
+from .model.platform import Platform
+
+Durability = Literal["full", "none"]
+_CONFIG_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """How to reach registries. Every field is the user's own word; nothing in it comes from a server."""
+
+    insecure: frozenset[str] = frozenset()  # hosts (host[:port]) where plain HTTP or unverified TLS was allowed
+    ca_file: Path | None = None  # PEM, beside the system's authorities
+    client_cert: Path | None = None  # PEM, mTLS
+    client_key: Path | None = None
+    username: str = ""  # --creds: for the host that is named on the command line only
+    password: str = field(default="", repr=False)
+    authfile: Path | None = None  # --authfile: only this file is read
+    home: Path | None = None  # where ~/.docker and ~/.config are looked for
+    docker_config: Path | None = None  # $DOCKER_CONFIG, a directory
+    docker_auth_config: str = field(default="", repr=False)  # $DOCKER_AUTH_CONFIG, JSON itself
+    registry_auth_file: Path | None = None  # $REGISTRY_AUTH_FILE
+    runtime_dir: Path | None = None  # $XDG_RUNTIME_DIR
+    helper_path: str = ""  # $PATH for docker-credential-*
+    http_proxy: str = field(default="", repr=False)
+    https_proxy: str = field(default="", repr=False)
+    no_proxy: str = ""
+    certificate_dirs: tuple[Path, ...] = (Path("/etc/docker/certs.d"), Path("/etc/containers/certs.d"))
+    realm_hosts: frozenset[str] = frozenset()  # token servers allowed beyond the rule of http.auth
+    timeout: float = 60.0  # seconds without a byte
+    retries: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that a surface decides."""
+
+    store: Path
+    network: Network = field(default_factory=Network)
+    platform: Platform = field(default_factory=lambda: Platform.of_machine(os.uname().machine))
+    durability: Durability = "full"
+    workers: int = 4
+    runtime: str = ""  # OCI runtime to run; "" looks for crun, then runc
+
+    @classmethod
+    def load(
+        cls,
+        environment: Mapping[str, str],
+        *,
+        user: int,
+        config: Path | None = None,
+        store: str | Path | None = None,
+    ) -> Settings:
+        """From `config` (else /etc/orlop/config.toml and the user's own) and the environment; `user` is the uid.
+
+        Precedence: argument, environment, user's file, system's file. `Invalid` names the file and the key.
+        """
+        home = Path(environment.get("HOME") or "/")
+        config_home = Path(environment.get("XDG_CONFIG_HOME") or home / ".config")
+        files = [config] if config else [Path("/etc/orlop/config.toml"), config_home / "orlop" / "config.toml"]
+        values: dict[str, Any] = {}
+        for file in files:
+            values.update(_read(file, required=config is not None))
+        place = store or environment.get("ORLOP_STORE") or values.get("store") or _default_store(environment, user)
+        return cls(
+            store=Path(place).absolute(),
+            network=_network(environment, values, home),
+            durability=values.get("durability", "full"),
+            workers=values.get("jobs", 4),
+            runtime=values.get("runtime", ""),
+        )
+
+    def with_network(self, **changes: Any) -> Settings:
+        """The same with some fields of `network` replaced."""
+        return replace(self, network=replace(self.network, **changes))
+
+
+_KEYS: dict[str, type] = {
+    "store": str,
+    "insecure": list,
+    "ca_file": str,
+    "client_cert": str,
+    "client_key": str,
+    "realm_hosts": list,
+    "durability": str,
+    "jobs": int,
+    "runtime": str,
+}
+
+
+def _read(file: Path, *, required: bool) -> dict[str, Any]:
+    try:
+        with file.open("rb") as stream:
+            raw = stream.read(_CONFIG_BYTES + 1)
+    except FileNotFoundError:
+        if required:
+            raise Invalid(f"config {file}: no such file") from None
+        return {}
+    except OSError as error:
+        raise Denied(f"config {file}: cannot be read: {error.strerror}") from error
+    try:
+        values = tomllib.loads(raw.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Invalid(f"config {file}: not TOML: {error}") from error
+    for key, value in values.items():
+        if key not in _KEYS:
+            raise Invalid(f"config {file}: unknown key {key!r}", hint=f"known: {', '.join(sorted(_KEYS))}")
+        if not isinstance(value, _KEYS[key]) or isinstance(value, bool):
+            raise Invalid(f"config {file}: {key} is a {type(value).__name__}, expected {_KEYS[key].__name__}")
+    if values.get("durability", "full") not in ("full", "none"):
+        raise Invalid(f"config {file}: durability is {values['durability']!r}, expected 'full' or 'none'")
+    return values
+
+
+def _network(environment: Mapping[str, str], values: Mapping[str, Any], home: Path) -> Network:
+    def either(*names: str) -> str:
+        return next((environment[name] for name in names if environment.get(name)), "")
+
+    def path(text: str | None) -> Path | None:
+        return Path(text).expanduser() if text else None
+
+    return Network(
+        insecure=frozenset(map(str, values.get("insecure", ()))),
+        ca_file=path(values.get("ca_file")),
+        client_cert=path(values.get("client_cert")),
+        client_key=path(values.get("client_key")),
+        home=home,
+        docker_config=path(environment.get("DOCKER_CONFIG")),
+        docker_auth_config=environment.get("DOCKER_AUTH_CONFIG", ""),
+        registry_auth_file=path(environment.get("REGISTRY_AUTH_FILE")),
+        runtime_dir=path(environment.get("XDG_RUNTIME_DIR")),
+        helper_path=environment.get("PATH", ""),
+        # upper-case HTTP_PROXY is not read: a CGI server lets its clients set it (httpoxy, CVE-2016-5385)
+        http_proxy=either("http_proxy", "all_proxy", "ALL_PROXY"),
+        https_proxy=either("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"),
+        no_proxy=either("no_proxy", "NO_PROXY"),
+        realm_hosts=frozenset(map(str, values.get("realm_hosts", ()))),
+    )
+
+
+def _default_store(environment: Mapping[str, str], user: int) -> Path:
+    if user == 0:
+        return Path("/var/lib/orlop")
+    data = environment.get("XDG_DATA_HOME") or Path(environment.get("HOME") or "/") / ".local" / "share"
+    return Path(data) / "orlop"
