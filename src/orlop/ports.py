@@ -94,13 +94,24 @@ class Tagged:
     target: Descriptor
     origin: str = ""
     updated: str = ""  # RFC 3339
+    original: Digest | None = None  # the schema 1 manifest, byte for byte, that `target` was converted from
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a catalog knows of a document whose content is all there. `platform` and `created` "" where unknown."""
+
+    descriptor: Descriptor
+    successors: tuple[Descriptor, ...]
+    platform: str = ""
+    created: str = ""
 
 
 class Catalog(Protocol):
     """What documents exist, what they need, and what names point at them. Never more than the files say."""
 
-    def add(self, document: Document, successors: Sequence[Descriptor]) -> None:
-        """Record a document whose blobs are all there. Idempotent."""
+    def add(self, facts: Sequence[Facts]) -> None:
+        """Record documents. Idempotent."""
 
     def find(self, digest: Digest) -> Descriptor | None:
         """A document that is known, None if not."""

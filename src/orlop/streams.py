@@ -177,13 +177,15 @@ def _gzip_backend() -> tuple[Callable[[], Decoder], tuple[type[Exception], ...]]
     try:
         from isal import igzip_lib
 
-        return lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP), (igzip_lib.IsalError,)
+        isal: Any = igzip_lib
+        return lambda: isal.IgzipDecompressor(flag=isal.DECOMP_GZIP), (isal.IsalError,)
     except ImportError:
         pass
     try:
         from zlib_ng import zlib_ng
 
-        return lambda: _Zlib(zlib_ng), (zlib_ng.error,)
+        fast: Any = zlib_ng
+        return lambda: _Zlib(fast), (fast.error,)
     except ImportError:
         return lambda: _Zlib(zlib), (zlib.error,)
 

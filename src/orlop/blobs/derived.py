@@ -1,0 +1,197 @@
+"""Derived files: plain tars, tar indexes, EROFS images, unpacked layers. All can be made again from blobs.
+
+So they are not synced when they are written. `<kind>/<digest>.mark` beside each says under which boot it was
+made, its size, and whether it has been synced since; after another boot, one that was not is made again, never
+trusted. Names in `derived/unsynced` wait for `settle`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..disk.disk import Disk, translate
+from ..disk.session import Session
+from ..disk.writeback import sync_file_system
+from ..errors import NotFound
+from ..model.digest import Digest
+
+KINDS = ("tar", "index", "erofs", "overlay", "directory")
+_MARK_BYTES = 4096
+_READ = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What is known of a derived file. `sha256` is of its first `size` bytes; "" for directories."""
+
+    boot: str
+    synced: bool
+    size: int
+    sha256: str
+
+
+class DerivedFiles:
+    """`ports.Derived` over a store's directory. `boot` is the kernel's boot id."""
+
+    def __init__(self, disk: Disk, session: Session, boot: str) -> None:
+        self._disk = disk
+        self._session = session
+        self._boot = boot
+
+    def path(self, kind: str, digest: Digest, /) -> Path | None:
+        name = _place(kind, digest)
+        mark = self.mark(kind, digest)
+        if mark is None or not (mark.synced or mark.boot == self._boot):
+            return None
+        if kind in ("overlay", "directory"):
+            return Path(self._disk.path(name)) if os.path.isdir(self._disk.path(name)) else None
+        size = self._disk.size(name)
+        return Path(self._disk.path(name)) if size is not None and size >= mark.size else None
+
+    def mark(self, kind: str, digest: Digest) -> Mark | None:
+        try:
+            raw = self._disk.read(f"{_place(kind, digest)}.mark", _MARK_BYTES)
+            fields: Any = json.loads(raw) if raw else None
+            return Mark(fields["boot"], fields["synced"], fields["size"], fields["sha256"]) if fields else None
+        except (ValueError, KeyError, TypeError):
+            return None  # torn by a power cut: as good as none
+
+    @contextmanager
+    def draft(self, kind: str, digest: Digest, /) -> Iterator[Path]:
+        scratch = self._session.scratch()
+        try:
+            yield Path(self._disk.path(scratch))
+            self.adopt(kind, digest, scratch)
+        finally:
+            self._disk.remove_tree(scratch)
+
+    def adopt(self, kind: str, digest: Digest, scratch: str, *, size: int | None = None, sha256: str = "") -> None:
+        """Give a finished scratch file its name. `size` and `sha256` of the meaningful part, if known already."""
+        name = _place(kind, digest)
+        if kind not in ("overlay", "directory") and size is None:
+            size, sha256 = _hash(self._disk, scratch)
+        self._disk.make_directory(f"derived/{kind}")
+        self._clear(name)
+        if kind in ("overlay", "directory"):
+            try:
+                os.rename(self._disk.path(scratch), self._disk.path(name))
+            except OSError as error:
+                if self.path(kind, digest) is None:  # else another process was faster with the same thing
+                    raise translate(error, "rename to", self._disk.path(name)) from error
+                return
+        else:
+            self._disk.replace(scratch, name)
+        self._write_mark(name, Mark(self._boot, False, size or 0, sha256), durable=False)
+        self._disk.make_directory("derived/unsynced")
+        os.close(self._disk.create(f"derived/unsynced/{kind}.{digest.algorithm}-{digest.encoded}", keep=True))
+
+    def discard(self, kind: str, digest: Digest) -> int:
+        """Remove one; returns bytes freed. Idempotent."""
+        name = _place(kind, digest)
+        self._disk.remove(f"{name}.mark")
+        self._disk.remove(f"derived/unsynced/{kind}.{digest.algorithm}-{digest.encoded}")
+        return self._disk.remove_tree(name)
+
+    def digests(self, kind: str) -> list[Digest]:
+        """Everything of a kind, trusted or not."""
+        names = {name.removesuffix(".mark") for name in self._disk.names(f"derived/{kind}")}
+        return [Digest(name.replace("-", ":", 1)) for name in sorted(names)]
+
+    def settle(self, *, older_than: float) -> int:
+        """Sync what was written at least `older_than` seconds ago and mark it so; returns how many.
+
+        By then the kernel has written nearly all of it, so this takes little time.
+        """
+        done = 0
+        for waiting in self._disk.names("derived/unsynced"):
+            kind, _, rest = waiting.partition(".")
+            digest = Digest(rest.replace("-", ":", 1))
+            name, mark = _place(kind, digest), self.mark(kind, digest)
+            try:
+                found = os.stat(self._disk.path(f"{name}.mark"))
+                if time.time() - found.st_mtime < older_than:
+                    continue
+            except FileNotFoundError:
+                mark = None
+            if mark is not None and mark.boot == self._boot:
+                self._sync(kind, name)
+                self._write_mark(name, Mark(mark.boot, True, mark.size, mark.sha256), durable=True)
+                done += 1
+            self._disk.remove(f"derived/unsynced/{waiting}")
+        return done
+
+    def damage(self, kind: str, digest: Digest) -> str:
+        """What is wrong with a derived file, read in full; "" if nothing is. Directories are not read."""
+        mark = self.mark(kind, digest)
+        if mark is None:
+            return "has no mark, so it was never finished"
+        if kind in ("overlay", "directory") or not (mark.synced or mark.boot == self._boot):
+            return ""  # not trusted anyway, or checked by its use
+        try:
+            size, sha256 = _hash(self._disk, _place(kind, digest), mark.size)
+        except NotFound:
+            return "is marked but missing"
+        if size != mark.size:
+            return f"has {size} bytes, expected {mark.size}"
+        return "" if sha256 == mark.sha256 else "its bytes have another digest"
+
+    def _clear(self, name: str) -> None:
+        self._disk.remove(f"{name}.mark")
+        if os.path.isdir(self._disk.path(name)):
+            self._disk.remove_tree(name)
+
+    def _write_mark(self, name: str, mark: Mark, *, durable: bool) -> None:
+        fields = {"boot": mark.boot, "synced": mark.synced, "size": mark.size, "sha256": mark.sha256}
+        raw, scratch = json.dumps(fields).encode(), self._session.scratch()
+        if durable:
+            self._disk.write_file(f"{name}.mark", scratch, raw)
+            return
+        descriptor = self._disk.create(scratch)
+        try:
+            self._disk.write(descriptor, raw, 0)
+        finally:
+            os.close(descriptor)
+        self._disk.replace(scratch, f"{name}.mark")
+
+    def _sync(self, kind: str, name: str) -> None:
+        if kind in ("overlay", "directory"):
+            try:
+                sync_file_system(self._disk.path(name))
+            except OSError as error:
+                raise translate(error, "sync", self._disk.path(name)) from error
+            return
+        descriptor = self._disk.open(name)
+        try:
+            self._disk.sync(descriptor)
+        finally:
+            os.close(descriptor)
+        self._disk.sync_directory(os.path.dirname(name))
+
+
+def boot_id() -> str:
+    """The kernel's random id of this boot; a fresh one each call where there is none, so nothing is trusted."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return os.urandom(16).hex()
+
+
+def _place(kind: str, digest: Digest) -> str:
+    return f"derived/{kind}/{digest.algorithm}-{digest.encoded}"
+
+
+def _hash(disk: Disk, name: str, limit: int | None = None) -> tuple[int, str]:
+    hasher, size = hashlib.sha256(), 0
+    with os.fdopen(disk.open(name), "rb", buffering=0) as stream:
+        while data := stream.read(_READ if limit is None else min(_READ, limit - size)):
+            hasher.update(data)
+            size += len(data)
+    return size, hasher.hexdigest()

@@ -1,0 +1,224 @@
+"""Half-done downloads, kept for any later process: `partial/<algorithm>-<hex>/{data,extents,state}`.
+
+`data` holds the bytes at their places; `extents` is a log of 16-byte records (start, length), each written
+after its bytes, so that a killed process loses at most what it had in hand; `state` says where they came from.
+Only the holder of the digest's lock touches them. What a power cut may have torn is found by the digest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..disk.disk import Disk
+from ..disk.writeback import start_writeback
+from ..errors import Error
+from ..job import Job
+from ..model.digest import Digest
+from .local import commit
+
+_RECORD = struct.Struct("<QQ")
+_CHUNK = 1 << 20
+# chunks handed straight from the socket to the follower; what does not fit is read back from the page cache
+_IN_HAND = 8
+_STATE_BYTES = 64 << 10
+_EXTENTS_BYTES = 64 << 20
+# start writing back early, so that the fsync at the end is short
+_WRITEBACK = 8 << 20
+
+
+class Partial:
+    """One download. `write` from any threads; one follower reads from the start behind them."""
+
+    def __init__(self, disk: Disk, digest: Digest, size: int) -> None:
+        self._disk = disk
+        self._name = f"partial/{digest.algorithm}-{digest.encoded}"
+        self._digest = digest
+        self.size = size
+        self._changed = threading.Condition()
+        self._failure: BaseException | None = None
+        self._in_hand: dict[int, bytes] = {}
+        self._followed = 0
+        disk.make_directory(self._name)
+        self._data = disk.create(f"{self._name}/data", keep=True)
+        self._log = disk.create(f"{self._name}/extents", keep=True)
+        self._logged = 0
+        self._extents: list[tuple[int, int]] = []
+        self._load()
+        self.kept = sum(end - start for start, end in self._extents)
+
+    # -- writing -------------------------------------------------------------------------------------------
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Keep `data` at `offset`; it survives this process once this returns."""
+        self._disk.write(self._data, data, offset)
+        with self._changed:
+            self._disk.write(self._log, _RECORD.pack(offset, len(data)), self._logged)
+            self._logged += _RECORD.size
+            self._add(offset, offset + len(data))
+            if len(self._in_hand) < _IN_HAND:
+                self._in_hand[offset] = data
+            self._changed.notify_all()
+        if offset // _WRITEBACK != (offset + len(data)) // _WRITEBACK:
+            start_writeback(self._data, max(0, offset - _WRITEBACK), _WRITEBACK)
+
+    def missing(self) -> list[tuple[int, int]]:
+        """The gaps (start, end) still to fetch, in order."""
+        with self._changed:
+            gaps, at = [], 0
+            for start, end in self._extents:
+                if at < start:
+                    gaps.append((at, start))
+                at = max(at, end)
+            if at < self.size:
+                gaps.append((at, self.size))
+            return gaps
+
+    def covered_from(self, offset: int) -> int:
+        """The end of the extent that holds `offset`, or `offset` itself if it is missing."""
+        with self._changed:
+            return self._reach(offset)
+
+    def fail(self, error: BaseException) -> None:
+        """No more will come: the follower raises `error` where it would have waited."""
+        with self._changed:
+            self._failure = error
+            self._changed.notify_all()
+
+    def remember(self, origin: str, validator: str) -> None:
+        """Record the source and its validator, for `df`, `plan` and the next process."""
+        raw = json.dumps({"size": self.size, "origin": origin, "validator": validator}).encode()
+        descriptor = self._disk.create(f"{self._name}/state", keep=True)
+        try:
+            os.ftruncate(descriptor, 0)
+            self._disk.write(descriptor, raw, 0)
+        finally:
+            os.close(descriptor)
+
+    @property
+    def validator(self) -> str:
+        """The validator that the kept bytes came with, "" if none is known."""
+        try:
+            state = json.loads(self._disk.read(f"{self._name}/state", _STATE_BYTES) or b"{}")
+        except (ValueError, Error):
+            return ""  # torn by a power cut: then there is simply none
+        value = state.get("validator") if isinstance(state, dict) else None
+        return value if isinstance(value, str) else ""
+
+    # -- following -----------------------------------------------------------------------------------------
+
+    def follow(self, job: Job) -> Follower:
+        return Follower(self, job)
+
+    def next_chunk(self, at: int, size: int, job: Job) -> bytes:
+        """Up to `size` bytes at `at`, waiting for them; b"" at the end of the content."""
+        with self._changed:
+            for start in [start for start in self._in_hand if start < at]:
+                del self._in_hand[start]
+            if data := self._in_hand.pop(at, b""):
+                return data
+            while at < self.size and self._reach(at) == at:
+                if self._failure is not None:
+                    raise self._failure
+                self._changed.wait(timeout=0.2)
+                job.check()
+                if data := self._in_hand.pop(at, b""):
+                    return data
+            end = min(self._reach(at), at + size)
+        return os.pread(self._data, end - at, at) if end > at else b""
+
+    # -- ending --------------------------------------------------------------------------------------------
+
+    def publish(self) -> None:
+        """The bytes were verified: make them the blob, durable, and forget the rest."""
+        commit(self._disk, self._data, f"{self._name}/data", self._digest)
+        self._forget()
+
+    def discard(self) -> None:
+        """The bytes are wrong: remove them all."""
+        self._disk.remove(f"{self._name}/data")
+        self._forget()
+
+    def close(self) -> None:
+        for descriptor in (self._data, self._log):
+            os.close(descriptor)
+
+    def _forget(self) -> None:
+        for name in ("extents", "state"):
+            self._disk.remove(f"{self._name}/{name}")
+        self._disk.remove_directory(self._name)
+
+    def _load(self) -> None:
+        raw = self._disk.read(f"{self._name}/extents", _EXTENTS_BYTES) or b""
+        whole = len(raw) // _RECORD.size * _RECORD.size
+        self._logged = whole
+        there = os.fstat(self._data).st_size
+        for start, length in _RECORD.iter_unpack(raw[:whole]):
+            if start + length <= min(there, self.size):
+                self._add(start, start + length)
+
+    def _add(self, start: int, end: int) -> None:
+        extents = self._extents
+        if extents and extents[-1][1] == start:  # the usual case: it grows at its end
+            extents[-1] = (extents[-1][0], end)
+            return
+        merged: list[tuple[int, int]] = []
+        for item in sorted([*extents, (start, end)]):
+            if merged and item[0] <= merged[-1][1]:
+                merged[-1] = (merged[-1][0], max(merged[-1][1], item[1]))
+            else:
+                merged.append(item)
+        self._extents[:] = merged
+
+    def _reach(self, offset: int) -> int:
+        for start, end in self._extents:
+            if start <= offset < end:
+                return end
+        return offset
+
+
+class Follower:
+    """A `Readable` of a partial from its first byte to its last, as they come."""
+
+    def __init__(self, partial: Partial, job: Job) -> None:
+        self._partial = partial
+        self._job = job
+        self._at = 0
+
+    def read(self, size: int, /) -> bytes:
+        data = self._partial.next_chunk(self._at, min(size, _CHUNK), self._job)
+        self._at += len(data)
+        return data
+
+
+class Partials:
+    """All half-done downloads of a store."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+
+    @contextmanager
+    def open(self, digest: Digest, size: int) -> Iterator[Partial]:
+        """Under the digest's lock only."""
+        partial = Partial(self._disk, digest, size)
+        try:
+            yield partial
+        finally:
+            partial.close()
+
+    def kept(self, digest: Digest) -> int:
+        """Bytes kept of a blob, without opening it."""
+        raw = self._disk.read(f"partial/{digest.algorithm}-{digest.encoded}/extents", _EXTENTS_BYTES) or b""
+        return sum(length for _, length in _RECORD.iter_unpack(raw[: len(raw) // _RECORD.size * _RECORD.size]))
+
+    def names(self) -> list[str]:
+        """One name (`<algorithm>-<hex>`) a download."""
+        return self._disk.names("partial")
+
+    def remove(self, name: str) -> int:
+        """Drop one; returns bytes freed."""
+        return self._disk.remove_tree(f"partial/{name}")

@@ -1,0 +1,100 @@
+"""Names, in `index.json` of the store (OCI image-spec 1.1, image-layout.md): the one truth about tags.
+
+Written whole, under the names lock, by rename: a name never points at anything that is not durable, and any
+tool that reads OCI layouts can read the store. The SQLite catalog only follows this file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from ..disk.disk import Disk
+from ..disk.locks import Locks
+from ..disk.session import Session
+from ..errors import Damaged, Invalid
+from ..model.descriptor import Descriptor
+from ..model.digest import Digest
+from ..model.limits import LAYOUT_INDEX_BYTES
+from ..model.media import OCI_INDEX
+from ..model.strict_json import load_object
+from ..ports import Tagged
+
+INDEX = "index.json"
+REF_NAME = "org.opencontainers.image.ref.name"
+_ORIGIN = "dev.orlop.origin"
+_UPDATED = "dev.orlop.updated"
+_ORIGINAL = "dev.orlop.converted-from"
+
+
+class Names:
+    """The names of a store. Small enough to be read whole: some 300 bytes each."""
+
+    def __init__(self, disk: Disk, locks: Locks, session: Session) -> None:
+        self._disk = disk
+        self._locks = locks
+        self._session = session
+
+    def all(self) -> dict[str, Tagged]:
+        raw = self._disk.read(INDEX, LAYOUT_INDEX_BYTES)
+        if raw is None:
+            return {}
+        try:
+            fields = load_object(raw, what="index.json")
+            return {tagged.name: tagged for tagged in _tagged(fields.get("manifests", []))}
+        except Invalid as error:
+            raise Damaged(f"{self._disk.path(INDEX)}: {error.message}", hint="restore it from a copy") from error
+
+    def swap(self, name: str, old: Digest | None, new: Tagged | None) -> bool:
+        """See `ports.Catalog.swap`."""
+        with self._locks.names():
+            names = self.all()
+            there = names[name].target.digest if name in names else None
+            if there != old:
+                return False
+            if new is None:
+                names.pop(name, None)
+            else:
+                names[name] = new
+            self._write(names.values())
+            return True
+
+    def _write(self, names: Iterable[Tagged]) -> None:
+        fields = {
+            "schemaVersion": 2,
+            "mediaType": OCI_INDEX,
+            "manifests": [_fields(tagged) for tagged in sorted(names, key=lambda tagged: tagged.name)],
+        }
+        raw = json.dumps(fields, indent=1).encode()
+        self._disk.write_file(INDEX, self._session.scratch(), raw, mode=0o600)
+
+
+def _fields(tagged: Tagged) -> dict[str, Any]:
+    annotations = {REF_NAME: tagged.name, _ORIGIN: tagged.origin, _UPDATED: tagged.updated}
+    if tagged.original:
+        annotations[_ORIGINAL] = tagged.original
+    target = tagged.target
+    return {
+        "mediaType": target.media_type,
+        "digest": str(target.digest),
+        "size": target.size,
+        "annotations": {key: value for key, value in annotations.items() if value},
+    }
+
+
+def _tagged(entries: Any) -> Iterable[Tagged]:
+    if not isinstance(entries, list):
+        raise Invalid("manifests is not a list")
+    for fields in entries:
+        descriptor = Descriptor.from_fields(fields)
+        notes = descriptor.annotations
+        original = notes.get(_ORIGINAL)
+        if REF_NAME in notes:
+            yield Tagged(
+                notes[REF_NAME],
+                Descriptor(descriptor.media_type, descriptor.digest, descriptor.size),
+                notes.get(_ORIGIN, ""),
+                notes.get(_UPDATED, ""),
+                Digest(original) if original else None,
+            )

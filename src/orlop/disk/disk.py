@@ -1,0 +1,216 @@
+"""All file access of the store: one small class, so that faults and crashes can be simulated under it.
+
+Paths are relative to the store's root. Every OSError becomes one of ours, with the path and the step.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import Busy, Conflict, Damaged, Denied, Error, NoSpace, NotFound, Unavailable
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def translate(error: OSError, step: str, path: str | Path) -> Error:
+    """Our error for an OSError of the file system; raise it `from` the original."""
+    text = f"{path}: cannot {step}: {os.strerror(error.errno or 0).lower()}"
+    if error.errno in _NO_SPACE:
+        return NoSpace(text, hint="free some space or use another --store")
+    if error.errno in _DENIED:
+        return Denied(text)
+    if error.errno == errno.ENOENT:
+        return NotFound(text)
+    if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+        return Conflict(text)
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return Unavailable(text, hint="raise the limit of open files or lower --jobs")
+    if error.errno == errno.EBUSY:
+        return Busy(text)
+    return Damaged(text)
+
+
+class Disk:
+    """The store's directory. `durable` False skips every fsync: for scratch stores only."""
+
+    def __init__(self, root: Path, *, durable: bool = True) -> None:
+        self.root = root
+        self.durable = durable
+
+    def path(self, name: str) -> str:
+        return f"{self.root}/{name}" if name else str(self.root)
+
+    def size(self, name: str) -> int | None:
+        """Bytes of a regular file, None if there is none."""
+        try:
+            found = os.lstat(self.path(name))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise translate(error, "look", self.path(name)) from error
+        return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+    def names(self, directory: str) -> list[str]:
+        """Names in a directory, sorted; none if it does not exist."""
+        try:
+            return sorted(os.listdir(self.path(directory)))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise translate(error, "list", self.path(directory)) from error
+
+    def make_directory(self, name: str) -> None:
+        """0700 whatever the umask; no error if it is there."""
+        try:
+            os.mkdir(self.path(name), 0o700)
+        except FileExistsError:
+            return
+        except OSError as error:
+            raise translate(error, "make directory", self.path(name)) from error
+
+    def open(self, name: str) -> int:
+        """A descriptor for reading."""
+        try:
+            return os.open(self.path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError as error:
+            raise translate(error, "open", self.path(name)) from error
+
+    def create(self, name: str, *, keep: bool = False) -> int:
+        """A descriptor for reading and writing a file 0600; it must be new unless `keep`."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | (0 if keep else os.O_EXCL)
+        try:
+            return os.open(self.path(name), flags, 0o600)
+        except OSError as error:
+            raise translate(error, "create", self.path(name)) from error
+
+    def write(self, descriptor: int, data: bytes | memoryview, offset: int) -> None:
+        """All of `data` at `offset`, over short writes."""
+        try:
+            written = os.pwrite(descriptor, data, offset)
+            while written < len(data):
+                written += os.pwrite(descriptor, memoryview(data)[written:], offset + written)
+        except OSError as error:
+            raise translate(error, "write", self.root) from error
+
+    def read(self, name: str, limit: int) -> bytes | None:
+        """A whole small file, None if there is none; `Damaged` if it is larger than `limit` bytes."""
+        try:
+            with open(self.path(name), "rb") as stream:
+                data = stream.read(limit + 1)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise translate(error, "read", self.path(name)) from error
+        if len(data) > limit:
+            raise Damaged(f"{self.path(name)}: larger than {limit} bytes")
+        return data
+
+    def sync(self, descriptor: int) -> None:
+        """fsync. A failure is final: the file must be thrown away, never synced again."""
+        if self.durable:
+            try:
+                os.fsync(descriptor)
+            except OSError as error:
+                raise translate(error, "sync", self.root) from error
+
+    def sync_directory(self, name: str) -> None:
+        if not self.durable:
+            return
+        try:
+            descriptor = os.open(self.path(name), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise translate(error, "sync directory", self.path(name)) from error
+
+    def seal(self, descriptor: int, mode: int = 0o444) -> None:
+        try:
+            os.fchmod(descriptor, mode)
+        except OSError as error:
+            raise translate(error, "seal", self.root) from error
+
+    def publish(self, source: str, target: str) -> bool:
+        """Give `source` its final name without replacing; False if that name was taken. `source` is gone after."""
+        try:
+            os.link(self.path(source), self.path(target), follow_symlinks=False)
+            fresh = True
+        except FileExistsError:
+            fresh = False
+        except OSError as error:
+            raise translate(error, "publish", self.path(target)) from error
+        self.remove(source)
+        return fresh
+
+    def replace(self, source: str, target: str) -> None:
+        """Rename, replacing a file that is there."""
+        try:
+            os.rename(self.path(source), self.path(target))
+        except OSError as error:
+            raise translate(error, "rename to", self.path(target)) from error
+
+    def remove(self, name: str) -> bool:
+        """Unlink a file; False if there was none."""
+        try:
+            os.unlink(self.path(name))
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise translate(error, "remove", self.path(name)) from error
+        return True
+
+    def remove_directory(self, name: str) -> None:
+        """Remove an empty directory; no error if it is gone."""
+        try:
+            os.rmdir(self.path(name))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise translate(error, "remove directory", self.path(name)) from error
+
+    def remove_tree(self, name: str) -> int:
+        """Remove a file or a directory with all in it, never following a link; returns bytes of files removed."""
+        freed = 0
+        for directory, files, descriptor in _bottom_up(self.path(name)):
+            try:
+                for file in files:
+                    freed += os.lstat(file, dir_fd=descriptor).st_size
+                    os.unlink(file, dir_fd=descriptor)
+                os.rmdir(directory)
+            except OSError as error:
+                raise translate(error, "remove", directory) from error
+        if (size := self.size(name)) is not None:
+            freed += size
+            self.remove(name)
+        return freed
+
+    def write_file(self, name: str, temporary: str, data: bytes, *, mode: int = 0o600) -> None:
+        """Write a small file whole or not at all, replacing one that is there; durable when it returns."""
+        descriptor = self.create(temporary)
+        try:
+            try:
+                self.write(descriptor, data, 0)
+                self.seal(descriptor, mode)
+                self.sync(descriptor)
+            finally:
+                os.close(descriptor)
+            self.replace(temporary, name)
+        except Error:
+            self.remove(temporary)
+            raise
+        self.sync_directory(os.path.dirname(name))
+
+
+def _bottom_up(top: str) -> Iterator[tuple[str, list[str], int]]:
+    if not os.path.isdir(top) or os.path.islink(top):
+        return
+    os.chmod(top, 0o700)
+    for directory, children, files, descriptor in os.fwalk(top, topdown=False, follow_symlinks=False):
+        links = [child for child in children if os.path.islink(os.path.join(directory, child))]
+        yield directory, files + links, descriptor

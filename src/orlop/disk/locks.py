@@ -1,0 +1,102 @@
+"""Locks between processes: flock on small files, so that they die with their holder.
+
+Order, to exclude deadlock: store, then one digest at a time, then the name file.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..errors import Busy
+from ..job import Event, Job
+from ..model.digest import Digest
+from .disk import Disk, translate
+
+_FIRST_PAUSE = 0.005
+_LONGEST_PAUSE = 0.1
+
+
+class Locks:
+    """Lock files below `locks/` of a store."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+
+    @contextmanager
+    def digest(self, digest: Digest, job: Job) -> Iterator[None]:
+        """One download of one blob at a time, over all processes. Waits, tells so once, wakes on stop."""
+        name = f"locks/{digest.algorithm}-{digest.encoded}"
+        pause, told = _FIRST_PAUSE, False
+        while (descriptor := self._try(name)) is None:
+            if not told:
+                job.progress(Event("wait", digest))
+                told = True
+            job.wait(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+        try:
+            yield
+        finally:
+            # unlinked while held: whoever opened it meanwhile notices that it has no name any more
+            self._disk.remove(name)
+            os.close(descriptor)
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Hold off the sweep of a collection, for as long as it takes to say what is needed."""
+        with self._whole("locks/store", fcntl.LOCK_SH):
+            yield
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Nobody is between saying what they need and finding it. For the sweep only; be quick."""
+        with self._whole("locks/store", fcntl.LOCK_EX):
+            yield
+
+    @contextmanager
+    def names(self) -> Iterator[None]:
+        """The file of names is about to be written."""
+        with self._whole("locks/names", fcntl.LOCK_EX):
+            yield
+
+    @contextmanager
+    def sole(self, name: str) -> Iterator[None]:
+        """`Busy` at once if another process holds it."""
+        descriptor = self._try(f"locks/{name}")
+        if descriptor is None:
+            raise Busy(f"{name}: another process is at it")
+        try:
+            yield
+        finally:
+            self._disk.remove(f"locks/{name}")
+            os.close(descriptor)
+
+    def _try(self, name: str) -> int | None:
+        """The locked descriptor, None if another holds it."""
+        while True:
+            descriptor = self._disk.create(name, keep=True)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(descriptor).st_nlink:
+                    return descriptor
+            except BlockingIOError:
+                os.close(descriptor)
+                return None
+            except OSError as error:
+                os.close(descriptor)
+                raise translate(error, "lock", self._disk.path(name)) from error
+            os.close(descriptor)
+
+    @contextmanager
+    def _whole(self, name: str, how: int) -> Iterator[None]:
+        descriptor = self._disk.create(name, keep=True)
+        try:
+            try:
+                fcntl.flock(descriptor, how)
+            except OSError as error:
+                raise translate(error, "lock", self._disk.path(name)) from error
+            yield
+        finally:
+            os.close(descriptor)
