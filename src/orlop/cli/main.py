@@ -1,0 +1,131 @@
+"""The entry point: runs one command, and turns whatever comes out of it into one line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+from .. import __version__
+from ..errors import Error, Partial
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .app import App
+
+BUG = 1
+USAGE = 2
+NO_SPACE = 7
+INTERRUPTED = 130
+BROKEN_PIPE = 141  # what a shell reports for a program that SIGPIPE ended
+
+
+def main() -> NoReturn:
+    """The program `orlop`."""
+    if sys.argv[1:] == ["--version"]:
+        # answered before click is imported: scripts ask this often
+        print(f"orlop {__version__}")
+        raise SystemExit(0)
+    raise SystemExit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str], app: App | None = None) -> int:
+    """Run one command line; returns its exit code. Nothing but `SystemExit` (of shell completion) comes out."""
+    from .app import App
+
+    app = app or App()
+    try:
+        with app:
+            return _invoke(list(arguments), app)
+    except BrokenPipeError:
+        return _broken_pipe()
+    except KeyboardInterrupt:
+        app.say("orlop: interrupted")
+        return INTERRUPTED
+    except Error as error:
+        return _report(error, app)
+    except OSError as error:
+        return _system(error, app)
+    except Exception as error:  # noqa: BLE001 -- the surface: a bug ends here as one line
+        return _bug(error, app)
+
+
+def _invoke(arguments: list[str], app: App) -> int:
+    import click
+
+    from .root import root
+
+    try:
+        status = root.main(arguments, prog_name="orlop", standalone_mode=False, obj=app)
+        sys.stdout.flush()
+    except click.UsageError as error:
+        app.say(_usage(error))
+        return USAGE
+    except click.Abort:
+        app.say("orlop: interrupted")
+        return INTERRUPTED
+    except click.ClickException as error:
+        app.say(f"orlop: {error.format_message()}")
+        return error.exit_code
+    return status if isinstance(status, int) else 0
+
+
+def _usage(error: object) -> str:
+    import io
+
+    import click
+
+    if not isinstance(error, click.UsageError):
+        return str(error)
+    text = io.StringIO()
+    error.show(file=text)
+    return text.getvalue().rstrip("\n")
+
+
+def _report(error: Error, app: App) -> int:
+    if isinstance(error, Partial):
+        for each in error.errors:
+            app.say(f"orlop: {each}")
+    app.say(f"orlop: {error}")
+    if app.verbose:
+        _causes(error, app)
+    return error.exit_code
+
+
+def _causes(error: BaseException, app: App) -> None:
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    while cause is not None:
+        app.say(f"  because of {type(cause).__name__}: {cause}")
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+
+
+def _system(error: OSError, app: App) -> int:
+    """An OSError that reached the surface: writing the output failed, or a file named on the command line did."""
+    import errno
+
+    where = f"{error.filename}: " if error.filename else ""
+    app.say(f"orlop: {where}{(error.strerror or str(error)).lower()}")
+    if app.verbose:
+        _traceback(app)
+    return NO_SPACE if error.errno in (errno.ENOSPC, errno.EDQUOT) else BUG
+
+
+def _bug(error: Exception, app: App) -> int:
+    app.say(f"orlop: this is a bug: {type(error).__name__}: {error}; -v shows where")
+    if app.verbose:
+        _traceback(app)
+    return BUG
+
+
+def _traceback(app: App) -> None:
+    import traceback
+
+    app.say(traceback.format_exc().rstrip("\n"))
+
+
+def _broken_pipe() -> int:
+    """The reader of our output went away. Quiet, also when Python flushes stdout at the end."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return BROKEN_PIPE

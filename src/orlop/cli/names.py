@@ -1,0 +1,53 @@
+"""`orlop tag`, `untag` and `rm`: the names in the store."""
+
+from __future__ import annotations
+
+import click
+
+from ..errors import Error, Partial
+from . import options, output
+from .app import App
+from .lazy import Command
+from .where import local_name, looking
+
+
+@click.command(cls=Command)
+@click.argument("source", metavar="SRC", shell_complete=options.complete)
+@click.argument("new", metavar="NEW")
+@click.pass_obj
+def tag(app: App, source: str, new: str) -> None:
+    """Give an image another name. If NEW is taken, it moves. Prints the digest."""
+    with looking(source):
+        print(app.store().tag(local_name(source), local_name(new)))
+
+
+@click.command(cls=Command)
+@options.reference
+@click.pass_obj
+def untag(app: App, reference: str) -> None:
+    """Remove one name; the bytes stay until gc. Prints the digest that it had."""
+    print(app.store().untag(local_name(reference)))
+
+
+@click.command(cls=Command, name="rm")
+@click.argument("references", metavar="REF...", nargs=-1, required=True, shell_complete=options.complete)
+@options.as_json
+@click.pass_obj
+def remove(app: App, references: tuple[str, ...], as_json: bool) -> None:
+    """Remove names from the store, and what nothing else needs. Registries are not touched."""
+    store, failures, shown = app.store(), [], []
+    for reference in references:
+        try:
+            collected = store.remove(local_name(reference))
+        except Error as error:
+            if len(references) == 1:
+                raise
+            app.say(f"orlop: {reference}: {error}")
+            failures.append(error)
+        else:
+            shown.append({"reference": reference, "removed": list(collected.removed), "bytes": collected.bytes})
+            app.note(f"{reference}: removed, {output.size(collected.bytes)} freed")
+    if as_json:
+        output.document(shown)
+    if failures:
+        raise Partial(f"{len(failures)} of {len(references)} names were not removed", [])

@@ -1,0 +1,188 @@
+"""Options shared by commands: those of every command, those of the network, platform, driver, JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from .app import App
+
+F = TypeVar("F", bound=Callable[..., Any])
+FILE = click.Path(path_type=Path)
+DRIVERS = ("auto", "erofs", "overlay", "directory")
+
+
+def common() -> list[click.Option]:
+    """Fresh options that every command takes, before and after its name. They set fields of `App`."""
+    return [
+        _option("--store", "store_path", metavar="PATH", help="The store; else $ORLOP_STORE, else the default place."),
+        _option("--config", "config", type=FILE, metavar="FILE", help="Only this file of settings."),
+        _option("-q", "--quiet", "quiet", is_flag=True, help="Only results and errors."),
+        _option("-v", "--verbose", "verbose", count=True, help="Causes of errors, what is done; -vv for more."),
+        _option(
+            "--progress",
+            "progress",
+            type=click.Choice(("auto", "plain", "json", "none")),
+            help="Bars on a terminal and lines elsewhere (auto), lines, JSON lines, or nothing.",
+        ),
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_version,
+            help="Show the version and exit.",
+        ),
+    ]
+
+
+def _option(*names: str, **attributes: Any) -> click.Option:
+    return click.Option(names, expose_value=False, callback=_set, **attributes)
+
+
+def _set(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    if value and parameter.name:
+        setattr(context.ensure_object(App), parameter.name, value)
+
+
+def _version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value and not context.resilient_parsing:
+        from .. import __version__
+
+        click.echo(f"orlop {__version__}")
+        context.exit()
+
+
+def network(command: F) -> F:
+    """--jobs, --retry, --timeout, --insecure, --creds, --authfile and the certificates: into `App.network`."""
+    options = (
+        _network("--jobs", type=click.IntRange(1, 64), metavar="N", help="Transfers at once (4)."),
+        _network("--retry", type=click.IntRange(0, 100), metavar="N", help="Attempts after the first (5)."),
+        _network("--timeout", type=click.FloatRange(0.1), metavar="S", help="Seconds without a byte (60)."),
+        _network(
+            "--insecure",
+            multiple=True,
+            metavar="HOST[:PORT]",
+            help="Allow plain HTTP or an unverified certificate for this host only; repeatable.",
+        ),
+        _network("--creds", metavar="USER:PASS", help="For the registry that is named; - reads a line of stdin."),
+        _network("--authfile", type=FILE, metavar="FILE", help="Credentials from this file only."),
+        _network("--ca-file", type=FILE, metavar="PEM", help="Certificates to trust beside the system's."),
+        _network("--client-cert", type=FILE, metavar="PEM", help="Certificate to show to the registry."),
+        _network("--client-key", type=FILE, metavar="PEM", help="Its key."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def is_network(option: click.Option) -> bool:
+    """Whether `network` made it; help has a heading for these."""
+    return option.callback is _set_network
+
+
+def _network(name: str, **attributes: Any) -> Callable[[Any], Any]:
+    return click.option(name, expose_value=False, callback=_set_network, **attributes)
+
+
+_FIELDS = {"retry": "retries"}
+
+
+def _set_network(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    if value is None or value == () or context.resilient_parsing:
+        return
+    app = context.ensure_object(App)
+    name = parameter.name or ""
+    if name == "jobs":
+        app.changes["workers"] = value
+    elif name == "creds":
+        app.network.update(_credentials(value, app))
+    elif name == "insecure":
+        app.network["insecure"] = frozenset(map(_host, value))
+    else:
+        app.network[_FIELDS.get(name, name)] = value
+
+
+def _credentials(value: str, app: App) -> dict[str, str]:
+    if value == "-":
+        value = click.get_text_stream("stdin").readline(64 << 10).rstrip("\r\n")
+    app.secrets.add(value)
+    username, colon, password = value.partition(":")
+    if not colon or not username or not password:
+        raise click.UsageError("--creds: expected USER:PASS")
+    app.secrets.add(password)
+    return {"username": username, "password": password}
+
+
+def _host(value: str) -> str:
+    if "/" in value or not value:
+        raise click.UsageError(f"--insecure: expected HOST or HOST:PORT, got {value!r}")
+    return value.lower()
+
+
+def durability(command: F) -> F:
+    def apply(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+        if value:
+            context.ensure_object(App).changes["durability"] = value
+
+    return click.option(
+        "--durability",
+        type=click.Choice(("full", "none")),
+        expose_value=False,
+        callback=apply,
+        help="Whether to survive a power cut (full) or be a little faster (none).",
+    )(command)
+
+
+def platform(command: F) -> F:
+    return click.option("--platform", metavar="OS/ARCH", help="Instead of this machine's, as linux/arm64/v8.")(command)
+
+
+def driver(command: F) -> F:
+    return click.option(
+        "--driver", type=click.Choice(DRIVERS), default="auto", help="How the root is made; auto takes the best."
+    )(command)
+
+
+def as_json(command: F) -> F:
+    return click.option("--json", "as_json", is_flag=True, help="One JSON document; sizes in bytes.")(command)
+
+
+def pull_policy(command: F) -> F:
+    return network(
+        durability(
+            click.option(
+                "--pull",
+                "policy",
+                type=click.Choice(("missing", "never")),
+                default="missing",
+                help="Fetch the image if it is not in the store (missing, the default), or fail (never).",
+            )(command)
+        )
+    )
+
+
+def reference(command: F) -> F:
+    """The argument REF of a local command, completed from the store."""
+    return click.argument("reference", metavar="REF", shell_complete=complete)(command)
+
+
+def complete(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Names of images in the store that start so. A shell that completes is no place for errors."""
+    from ..errors import Error
+    from ..model.reference import Reference
+
+    app = context.ensure_object(App)
+    try:
+        names = [listed.name for listed in app.store().images()]
+    except (Error, OSError):
+        return []
+    both = [(Reference.parse(name).familiar, name) for name in names]
+    return [short if short.startswith(incomplete) else name for short, name in both if _starts(short, name, incomplete)]
+
+
+def _starts(short: str, name: str, incomplete: str) -> bool:
+    return short.startswith(incomplete) or (bool(incomplete) and name.startswith(incomplete))
