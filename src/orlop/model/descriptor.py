@@ -63,6 +63,8 @@ class Descriptor:
         if not isinstance(media_type, str) or not isinstance(artifact_type, str):
             raise Invalid("descriptor: mediaType is not a string")
         platform = fields.get("platform")
+        if platform is not None and not isinstance(platform, dict):
+            raise Invalid("descriptor: platform is not a JSON object")
         urls = fields.get("urls") or []
         if not isinstance(urls, list) or not all(isinstance(url, str) for url in urls):
             raise Invalid("descriptor: urls is not a list of strings")
@@ -70,7 +72,7 @@ class Descriptor:
             media_type=media_type,
             digest=Digest(fields.get("digest", "")),
             size=size,
-            platform=Platform.from_fields(platform) if isinstance(platform, dict) else None,
+            platform=None if platform is None else Platform.from_fields(platform),
             annotations=annotations_of(fields),
             urls=tuple(urls),
             data=_inline(fields.get("data")),

@@ -40,8 +40,12 @@ class Document:
             return
         if self.fields.get("schemaVersion") != 2:
             raise Invalid(f"manifest: schemaVersion {self.fields.get('schemaVersion')!r}, expected 2")
+        # Go's JSON reader does not tell upper case from lower: "Manifests" is `manifests` to most other clients
+        folded = [key.casefold() for key in self.fields]
+        if len(set(folded)) != len(folded):
+            raise Invalid("manifest: has two fields that differ in case only")
         both = {"layers", "config"} if self.is_index else {"manifests"}
-        if both & self.fields.keys():  # CVE-2021-41190
+        if both & set(folded):  # CVE-2021-41190
             raise Invalid("manifest: has the fields of a manifest and of an index at once")
         _ = self.successors, self.subject, self.annotations
 

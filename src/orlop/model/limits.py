@@ -47,3 +47,7 @@ PATH_DEPTH = 2048
 SYMLINKS_FOLLOWED = 255
 XATTR_VALUE_BYTES = 65_535
 LAYOUT_INDEX_BYTES = 32 * MIB
+# members of an image archive (PA19): a handful for each layer; the largest archives have thousands.
+ARCHIVE_MEMBERS = 1_000_000
+# signatures of one schema 1 manifest (RX04); Docker writes one.
+SIGNATURES = 16

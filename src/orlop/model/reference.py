@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ..errors import Usage
+from ..errors import Invalid, Usage
 from .digest import Digest
 
 DEFAULT_HOST = "docker.io"
@@ -37,11 +37,15 @@ class Reference:
     digest: Digest | None = None
 
     def __post_init__(self) -> None:
-        if _HOST.fullmatch(self.host) is None or _bad_port(self.host):
+        if _HOST.fullmatch(self.host) is None or _bad_port(self.host) or self.host != self.host.lower():
             raise Usage(f"reference: host {self.host[:80]!r} is malformed")
+        if not _looks_like_host(self.host):  # it would be read back as a part of the repository
+            raise Usage(f"reference: host {self.host[:80]!r} has neither a dot nor a port", hint="add the port")
         if _REPOSITORY.fullmatch(self.repository) is None:
             lower = " (names are lower case)" if self.repository != self.repository.lower() else ""
             raise Usage(f"reference: repository {self.repository[:80]!r} is malformed{lower}")
+        if self.host == DEFAULT_HOST and "/" not in self.repository:
+            raise Usage(f"reference: {self.host}/{self.repository[:80]} is written {self.host}/library/...")
         if len(self.host) + 1 + len(self.repository) > NAME_LENGTH:
             raise Usage(f"reference: name is longer than {NAME_LENGTH} characters")
         if self.tag and _TAG.fullmatch(self.tag) is None:
@@ -67,7 +71,7 @@ class Reference:
             repository = f"library/{repository}"
         try:
             known = Digest(digest) if at else None
-        except Exception as error:
+        except Invalid as error:
             raise Usage(f"reference {text[:140]!r}: {error}") from error
         return cls(host.lower(), repository, tag or ("" if known else DEFAULT_TAG), known)
 
@@ -86,8 +90,16 @@ class Reference:
 
     @property
     def familiar(self) -> str:
-        """The short form that people type: `debian:12` for `docker.io/library/debian:12`."""
-        return str(self).removeprefix(f"{DEFAULT_HOST}/library/").removeprefix(f"{DEFAULT_HOST}/")
+        """The short form that people type: `debian:12` for `docker.io/library/debian:12`.
+
+        The shortest that `parse` reads as the same name: `docker.io/library/a/b` has none but itself.
+        """
+        full = str(self)
+        for prefix in (f"{DEFAULT_HOST}/library/", f"{DEFAULT_HOST}/"):
+            short = full.removeprefix(prefix)
+            if short != full and Reference.parse(short).name == self.name:
+                return short
+        return full
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +141,16 @@ class Location:
         if self.transport == "store":
             return f"store:{self.reference}"
         return f"{self.transport}:{self.path}" + (f":{self.name}" if self.name else "")
+
+
+def is_repository(text: str) -> bool:
+    """Whether this is a repository name of the distribution-spec's grammar, without a host."""
+    return len(text) <= NAME_LENGTH and _REPOSITORY.fullmatch(text) is not None
+
+
+def is_tag(text: str) -> bool:
+    """Whether this is a tag of the distribution-spec's grammar."""
+    return _TAG.fullmatch(text) is not None
 
 
 def _looks_like_host(text: str) -> bool:

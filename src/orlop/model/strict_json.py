@@ -24,7 +24,7 @@ def loads(raw: bytes, *, what: str) -> Any:
     except UnicodeDecodeError as error:
         raise Invalid(f"{what}: not UTF-8 at byte {error.start}") from error
     except json.JSONDecodeError as error:
-        raise Invalid(f"{what}: not JSON at byte {error.pos}: {error.msg.lower()}") from error
+        raise Invalid(f"{what}: not JSON at character {error.pos}: {error.msg.lower()}") from error
     except RecursionError:
         raise Invalid(f"{what}: nested deeper than {JSON_DEPTH}") from None
     _check(value, what)
