@@ -168,9 +168,11 @@ def test_PA19_names_in_the_manifest_are_members_never_paths(
 ) -> None:
     listed = json.loads(bytes(files["manifest.json"]))  # type: ignore[arg-type]
     listed[0]["Layers"][0] = name
-    with archive(tmp_path, {**files, "manifest.json": json.dumps(listed).encode()}) as source:
-        with pytest.raises(NotFound, match="there is no member"):
-            source.document("")
+    with (
+        archive(tmp_path, {**files, "manifest.json": json.dumps(listed).encode()}) as source,
+        pytest.raises(NotFound, match="there is no member"),
+    ):
+        source.document("")
 
 
 def test_PA19_a_member_that_is_there_twice_is_refused(tmp_path: Path, files: dict[str, Content]) -> None:
@@ -187,9 +189,11 @@ def test_PA19_a_member_that_is_there_twice_is_refused(tmp_path: Path, files: dic
 def test_layers_that_the_config_does_not_count_are_refused(tmp_path: Path, files: dict[str, Content]) -> None:
     listed = json.loads(bytes(files["manifest.json"]))  # type: ignore[arg-type]
     listed[0]["Layers"].pop()
-    with archive(tmp_path, {**files, "manifest.json": json.dumps(listed).encode()}) as source:
-        with pytest.raises(Invalid, match="1 layers, but the config has 2 diff IDs"):
-            source.document("")
+    with (
+        archive(tmp_path, {**files, "manifest.json": json.dumps(listed).encode()}) as source,
+        pytest.raises(Invalid, match="1 layers, but the config has 2 diff IDs"),
+    ):
+        source.document("")
 
 
 def test_archives_of_before_docker_1_10_are_named_as_such(tmp_path: Path) -> None:
@@ -308,9 +312,11 @@ JSON = st.recursive(
 def test_any_manifest_json_is_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, manifest: bytes, config: bytes
 ) -> None:
-    with pytest.raises(Error):
-        with archive(tmp_path_factory.mktemp("a"), {"manifest.json": manifest, "0": config}) as source:
-            source.document("")
+    with (
+        pytest.raises(Error),
+        archive(tmp_path_factory.mktemp("a"), {"manifest.json": manifest, "0": config}) as source,
+    ):
+        source.document("")
 
 
 @pytest.mark.peer

@@ -1,0 +1,135 @@
+"""Running the registry with granian over RSGI: its socket, its one hop into threads, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import signal
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from ..errors import Busy, Denied, Unsupported, Usage
+from .answer import Answer, Request, Slice
+from .app import Registry
+from .view import View
+
+if TYPE_CHECKING:
+    from granian._granian import RSGIHTTPProtocol as HTTPProtocol
+    from granian.rsgi import Scope
+
+_THREADS = 8  # views read small files and a catalog; the bytes of blobs are sent by granian itself
+_BACKLOG = 512
+_HEADER_BYTES = 32 << 10
+_SETTLE = 0.2  # seconds
+
+
+def serve(view: View, address: str, port: int, *, ready: Callable[[str], None], insecure_public: bool = False) -> None:
+    """Serve until SIGTERM or SIGINT, then finish the answers under way. Blocks; main thread only.
+
+    `port` 0 takes a free one. `ready` is called once, with `host:port`, when connections are taken. There is no
+    authentication yet: an address that is not loopback is a `Usage` error unless `insecure_public`.
+    `Busy` if the port is taken, `Denied`, `Unsupported` without granian.
+    """
+    try:
+        from granian.server.embed import Server
+    except ImportError as error:
+        raise Unsupported("serve: granian is not installed", hint="pip install 'orlop[serve]'") from error
+    with _listening(address, port, insecure_public) as listening:
+        asyncio.run(_run(Server, Registry(view), listening, ready))
+
+
+async def _run(server_class: Any, registry: Registry, listening: socket.socket, ready: Callable[[str], None]) -> None:
+    from granian.constants import HTTPModes
+    from granian.http import HTTP1Settings
+
+    host, port = listening.getsockname()[:2]
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="serve") as pool:
+        server = _on(server_class, listening)(
+            _Application(registry, pool),
+            address=host,
+            port=port,
+            http=HTTPModes.http1,
+            http1_settings=HTTP1Settings(max_buffer_size=_HEADER_BYTES),
+            websockets=False,
+            log_enabled=False,
+        )
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, server.stop)
+        ready(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        await server.serve()
+        # granian's own threads let go of their last Python objects; ending under them makes it panic
+        await asyncio.sleep(_SETTLE)
+
+
+def _on(server_class: type[Any], listening: socket.socket) -> Any:
+    """The server class on a socket of ours.
+
+    Left to itself granian binds with SO_REUSEPORT: port 0 would stay unknown, and a second server on a port
+    that is taken would silently get half of its connections.
+    """
+    from granian import net
+
+    holder: Any = net.SocketHolder  # type: ignore[attr-defined]
+
+    class OnSocket(server_class):  # type: ignore[misc]
+        def _init_shared_socket(self) -> None:
+            self._shd = holder(listening.detach(), False, _BACKLOG)  # which closes it
+            self._sfd = self._shd.get_fd()
+            self._ssp = None
+
+    return OnSocket
+
+
+class _Application:
+    """RSGI 1.x: one call a request; the registry is asked in a thread."""
+
+    def __init__(self, registry: Registry, pool: ThreadPoolExecutor) -> None:
+        self._registry = registry
+        self._pool = pool
+
+    async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
+        headers = {name: scope.headers.get(name, "") for name in ("range", "if-range", "if-none-match")}
+        given = {name: value for name, value in headers.items() if value}
+        request = Request(scope.method, scope.path, scope.query_string, given)
+        loop = asyncio.get_running_loop()
+        _send(await loop.run_in_executor(self._pool, self._registry.answer, request), request.method, protocol)
+
+
+def _send(answer: Answer, method: str, protocol: HTTPProtocol) -> None:
+    headers, body = answer.all_headers, answer.body
+    if method == "HEAD" or answer.status == 304 or answer.length == 0:
+        protocol.response_empty(answer.status, headers)
+    elif isinstance(body, Slice):
+        protocol.response_file_range(answer.status, headers, str(body.path), body.start, body.end)
+    else:
+        protocol.response_bytes(answer.status, headers, body)
+
+
+def _listening(address: str, port: int, insecure_public: bool) -> socket.socket:
+    what = f"serve: {address}:{port}"
+    if not 0 <= port < 65536:
+        raise Usage(f"{what}: the port is out of range")
+    try:
+        family, kind, _, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise Usage(f"{what}: not an address of this machine: {error.strerror}") from error
+    if not insecure_public and not ipaddress.ip_address(place[0]).is_loopback:
+        raise Usage(f"{what}: not a loopback address, and anyone who reaches it could read", hint="allow it explicitly")
+    listening = socket.socket(family, kind)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(place)
+        listening.listen(_BACKLOG)
+        listening.setblocking(False)
+    except OSError as error:
+        listening.close()
+        if error.errno == errno.EADDRINUSE:
+            raise Busy(f"{what}: something else listens there", hint="port 0 takes a free one") from error
+        if error.errno in (errno.EACCES, errno.EPERM):
+            raise Denied(f"{what}: not permitted", hint="ports below 1024 are root's") from error
+        raise Usage(f"{what}: {error.strerror}") from error
+    return listening
