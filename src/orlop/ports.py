@@ -6,11 +6,12 @@ only `orlop.errors` out, and never verifies digests: that stands in `graph`, whe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from .job import Job
 from .model.descriptor import Descriptor
@@ -53,6 +54,24 @@ class Source(Protocol):
         """The bytes `offset..end` of a blob (`end` exclusive, None is the whole rest). Unverified."""
 
 
+@runtime_checkable
+class Parallel(Protocol):
+    """A source that serves several ranges of one blob at once."""
+
+    @property
+    def streams(self) -> int:
+        """Connections that may share one blob."""
+
+
+@runtime_checkable
+class Sizes(Protocol):
+    """A source that can say the size of a blob, for manifests that do not (Docker schema 1)."""
+
+    def size(self, digest: Digest) -> int:
+        """Bytes. `NotFound`; `Unsupported` if the source will not say."""
+
+
+@runtime_checkable
 class Lists(Protocol):
     """A source that can say what it has."""
 
@@ -124,22 +143,30 @@ class Catalog(Protocol):
     def names(self) -> Iterator[Tagged]: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Layer:
-    """One plain layer on disk: its tar, padded to whole 512-byte blocks, and the entries in it."""
+    """One plain layer on disk: its tar, padded to whole 512-byte blocks, and the entries in it, read when asked."""
 
     diff_id: Digest
     tar: Path
-    entries: Sequence[Entry]
+    load: Callable[[], Sequence[Entry]] = field(repr=False)
+
+    @cached_property
+    def entries(self) -> Sequence[Entry]:
+        return self.load()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Stack:
-    """The layers of an image, base first, with the tree they make together."""
+    """The layers of an image, base first, and the tree they make together, built when asked by `build`."""
 
     chain: Digest
     layers: tuple[Layer, ...]
-    tree: Tree
+    build: Callable[[Sequence[Sequence[Entry]]], Tree] = field(repr=False)
+
+    @cached_property
+    def tree(self) -> Tree:
+        return self.build([layer.entries for layer in self.layers])
 
 
 class Derived(Protocol):

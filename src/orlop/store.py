@@ -2,112 +2,44 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
+from . import graph
+from .blobs.derived import DerivedFiles, boot_id
+from .blobs.local import LocalBlobs
+from .blobs.partial import Partials
+from .disk.disk import Disk
+from .disk.locks import Locks
+from .disk.session import Session
+from .errors import NotFound, Unsupported
+from .house import open_house
+from .images import Image, Images, Listed, local_name
 from .job import Job
-from .model.descriptor import Descriptor
 from .model.digest import Digest
 from .model.document import Document
-from .model.image import ImageConfig
 from .model.platform import Platform
+from .model.reference import Location
+from .ports import Lists, Source
 from .settings import Settings
 
+if TYPE_CHECKING:
+    from .catalog.sqlite import SqliteCatalog
+    from .check import Checked
+    from .collect import Collect, Collected
+    from .intake import Intake
+    from .materialise import Materialise, Mounted, Unpacked
+    from .transfer import Planned, Pulled, Transfer
+
 DriverName = Literal["auto", "erofs", "overlay", "directory"]
-
-
-@dataclass(frozen=True, slots=True)
-class Image:
-    """An image in the store: what a name points at (`target`, maybe an index), and the manifest for a platform."""
-
-    name: str  # full reference; "" when it was found by digest
-    target: Descriptor
-    manifest: Document
-    config: ImageConfig
-    platform: Platform
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """A row of `images`. Sizes in bytes: `size` is what the blobs take, each counted once."""
-
-    name: str
-    digest: Digest
-    platforms: tuple[str, ...]
-    created: str
-    updated: str
-    size: int
-    complete: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Pulled:
-    """What a pull did. `fetched` counts bytes from the source, `present` bytes that were there before."""
-
-    name: str
-    digest: Digest
-    manifests: tuple[Digest, ...]
-    fetched: int
-    present: int
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """What a pull would do: (descriptor, bytes already kept) for each blob still to come, biggest first."""
-
-    name: str
-    digest: Digest
-    blobs: tuple[tuple[Descriptor, int], ...]
-    present: int  # bytes there already
-    requests: int
-
-
-@dataclass(frozen=True, slots=True)
-class Mounted:
-    name: str
-    digest: Digest
-    target: Path
-    driver: str
-    why: str = ""  # why not a better driver, "" if it is the best
-
-
-@dataclass(frozen=True, slots=True)
-class Unpacked:
-    target: Path
-    digest: Digest
-    entries: int
-    bytes: int
-    notes: tuple[str, ...]
-    ownership: str  # "applied", or "recorded in FILE" when not root
-
-
-@dataclass(frozen=True, slots=True)
-class Collected:
-    removed: tuple[Digest, ...]
-    derived: int  # derived files removed
-    partials: int  # half-done downloads removed
-    bytes: int  # freed
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One fault that fsck found. `kind`: damaged, missing, stray, derived, name, mode."""
-
-    kind: str
-    subject: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    blobs: int
-    bytes: int
-    derived: int
-    findings: tuple[Finding, ...]
+# derived files are synced and marked once they are this old, in seconds: by then that costs next to nothing
+_SETTLED = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +60,21 @@ class Store:
     with Store.open("/var/lib/orlop") as store:
         store.pull("debian:12")
         store.mount("debian:12", "/mnt")
+
+    References are what people type: see `model.reference`. `platform` is None for the host's, or
+    "os/arch[/variant]". A `job` brings progress out and `job.stop()` in; without one the call just runs.
+    Any method may raise `Denied`, `NoSpace`, `Damaged`, `Busy`, and `Cancelled` once its job was stopped.
     """
 
     def __init__(self, settings: Settings) -> None:
-        raise NotImplementedError
+        """Use `Store.open`."""
+        self.settings = settings
+        self._disk = Disk(settings.store, durable=settings.durability == "full")
+        open_house(self._disk)
+        self._locks = Locks(self._disk)
+        self._session = Session(self._disk, self._locks)
+        self._blobs = LocalBlobs(self._disk, self._session)
+        self._derived = DerivedFiles(self._disk, self._session, boot_id())
 
     @classmethod
     def open(cls, path: str | Path | None = None, *, settings: Settings | None = None) -> Store:
@@ -139,10 +82,12 @@ class Store:
 
         `Denied` without the permission, `Unsupported` for a store of a newer version, `Damaged` if it is no store.
         """
-        raise NotImplementedError
+        return cls(settings or Settings.load(os.environ, user=os.geteuid(), store=path))
 
     def close(self) -> None:
-        raise NotImplementedError
+        """Idempotent. Mounts stay."""
+        self._derived.settle(older_than=_SETTLED)
+        self._session.close()
 
     def __enter__(self) -> Store:
         return self
@@ -157,52 +102,91 @@ class Store:
     def pull(
         self, reference: str, *, platform: str | None = None, download_only: bool = False, job: Job | None = None
     ) -> Pulled:
-        """Fetch an image (from any transport of `model.reference`), verify and keep it, and name it.
+        """Fetch an image (from any transport), verify and keep it, and name it.
 
-        `platform`: None for the host's, "os/arch[/variant]", or "all". Unless `download_only`, layers are
-        also made ready to mount. `NotFound`, `Denied`, `Mismatch`, `NoSpace`, `Unavailable`, `Cancelled`.
+        `platform` may be "all". Unless `download_only`, layers are also made ready to mount (not for "all").
+        `NotFound`, `Denied`, `Mismatch`, `Unsafe`, `NoSpace`, `Unavailable`, `Throttled`, `Cancelled`.
         """
-        raise NotImplementedError
+        job = job or self._job()
+        location = Location.parse(reference)
+        choice = self._choice(platform)
+        with self._source(location, job) as source:
+            return self._transfer.pull(
+                source,
+                _asked(location),
+                local_name(location),
+                choice,
+                explicit=platform is not None,
+                prepare=not download_only and choice is not None,
+                job=job,
+            )
 
     def plan(self, reference: str, *, platform: str | None = None, job: Job | None = None) -> Planned:
         """What `pull` would fetch. Reads the documents only, and keeps nothing."""
-        raise NotImplementedError
+        job = job or self._job()
+        location = Location.parse(reference)
+        with self._source(location, job) as source:
+            name = local_name(location)
+            return self._transfer.plan(source, _asked(location), name, self._choice(platform), job)
 
     def remote_tags(self, repository: str, *, job: Job | None = None) -> Iterator[str]:
-        """Tags of a repository at its source, paged lazily."""
-        raise NotImplementedError
+        """Tags of a repository (or layout, or archive) at its source, paged lazily."""
+        job = job or self._job()
+        location = Location.parse(repository)
+        with self._source(location, job) as source:
+            if not isinstance(source, Lists):
+                raise Unsupported(f"{location}: cannot list its tags")
+            for tag in source.tags():
+                job.check()
+                yield tag
 
     # -- look ----------------------------------------------------------------------------------------------
 
     def images(self) -> list[Listed]:
         """Everything that has a name, sorted by name."""
-        raise NotImplementedError
+        return self._images.listed()
 
     def image(self, reference: str, *, platform: str | None = None) -> Image:
         """Find by name, digest, or a digest prefix of 6 hex or more. `NotFound` suggests near names."""
-        raise NotImplementedError
+        return self._images.image(reference, Platform.parse(platform) if platform else None)
+
+    def digest(self, reference: str) -> Digest:
+        """What a name points at."""
+        return self._images.resolve(reference).target.digest
 
     def document(self, reference: str) -> Document:
         """The manifest or index that a name points at, bytes as they came."""
-        raise NotImplementedError
+        return self._images.document(reference)
 
     def remote_document(self, reference: str, *, job: Job | None = None) -> Document:
         """The same from the source, nothing kept."""
-        raise NotImplementedError
+        job = job or self._job()
+        location = Location.parse(reference)
+        with self._source(location, job) as source:
+            return graph.read(source, _asked(location))
+
+    def blob(self, digest: Digest) -> tuple[Path, int]:
+        """Path and size in bytes of a blob, to be read only. `NotFound`."""
+        size = self._blobs.size(digest)
+        if size is None:
+            raise NotFound(f"blob {digest}: not in the store")
+        return Path(self._blobs.path(digest)), size
 
     # -- name ----------------------------------------------------------------------------------------------
 
     def tag(self, source: str, new: str) -> Digest:
         """Give an image another name; the name moves if it is taken. Durable when it returns."""
-        raise NotImplementedError
+        return self._images.tag(source, new).target.digest
 
     def untag(self, reference: str) -> Digest:
         """Remove one name; the bytes stay until `gc`."""
-        raise NotImplementedError
+        return self._images.untag(reference).target.digest
 
-    def remove(self, reference: str) -> Collected:
+    def remove(self, reference: str, *, job: Job | None = None) -> Collected:
         """Remove a name, and what nothing else needs."""
-        raise NotImplementedError
+        tagged = self._images.untag(reference)
+        among = self._collect.below(tagged.target.digest) | ({tagged.original} if tagged.original else set())
+        return self._collect.run(job or self._job(), only=among)
 
     # -- root file systems ---------------------------------------------------------------------------------
 
@@ -215,25 +199,33 @@ class Store:
         platform: str | None = None,
         job: Job | None = None,
     ) -> Mounted:
-        """Show an image read-only at `target` (a directory; made below the store if None)."""
-        raise NotImplementedError
+        """Show an image read-only at `target` (a directory; made below the store if None).
+
+        `Unsupported` when the driver cannot work here; `driver` of the result says which one it was.
+        """
+        image = self.image(reference, platform=platform)
+        return self._materialise.mount(image, Path(target) if target else None, driver, job or self._job())
 
     def umount(self, target: str) -> list[Mounted]:
-        """Undo mounts at a directory, or all mounts of a reference. `NotFound`, `Busy`."""
-        raise NotImplementedError
+        """Undo the mount at a directory, or all mounts of a name or digest. `NotFound`, `Busy`."""
+        if not target.startswith("/") and not Path(target).is_dir():
+            target = self._images.resolve(target).name or target
+        return self._materialise.umount(target)
 
     def mounts(self) -> list[Mounted]:
-        raise NotImplementedError
+        """Mounts of this store that are there now."""
+        return self._materialise.mounts()
 
     def unpack(
         self, reference: str, target: str | Path, *, platform: str | None = None, job: Job | None = None
     ) -> Unpacked:
         """Write the image's tree into a new or empty directory. Not root: ownership is recorded beside it."""
-        raise NotImplementedError
+        image = self.image(reference, platform=platform)
+        return self._materialise.unpack(image, Path(target).absolute(), job or self._job())
 
     def export(self, reference: str, out: BinaryIO, *, platform: str | None = None, job: Job | None = None) -> int:
         """The flattened tree as one tar; returns bytes written."""
-        raise NotImplementedError
+        return self._materialise.export(self.image(reference, platform=platform), out, job or self._job())
 
     def bundle(
         self,
@@ -268,11 +260,97 @@ class Store:
 
     def gc(self, *, dry_run: bool = False, job: Job | None = None) -> Collected:
         """Remove what no name reaches and nobody uses. Safe beside running pulls."""
-        raise NotImplementedError
+        return self._collect.run(job or self._job(), dry_run=dry_run)
 
     def fsck(self, *, quick: bool = False, job: Job | None = None) -> Checked:
         """Check every blob against its name and everything else against the blobs. Changes nothing."""
-        raise NotImplementedError
+        from .catalog.names import Names
+        from .check import Check
+
+        names = Names(self._disk, self._locks, self._session)
+        return Check(self._disk, self._blobs, self._derived, names).run(job or self._job(), quick=quick)
 
     def df(self) -> Usage:
-        raise NotImplementedError
+        """What the store takes."""
+        from .collect import disk_bytes
+
+        digests = list(self._blobs.digests())
+        found = os.statvfs(self._disk.root)
+        return Usage(
+            images=len(list(self._catalog.names())),
+            blobs=len(digests),
+            blob_bytes=sum(self._blobs.size(digest) or 0 for digest in digests),
+            derived_bytes=disk_bytes(self._disk.path("derived")),
+            partial_bytes=disk_bytes(self._disk.path("partial")),
+            free_bytes=found.f_bavail * found.f_frsize,
+        )
+
+    # -- parts, made when first needed so that a command imports only what it uses --------------------------
+
+    def _job(self) -> Job:
+        return Job(workers=self.settings.workers)
+
+    def _choice(self, platform: str | None) -> graph.Choice:
+        if platform == "all":
+            return None
+        return Platform.parse(platform) if platform else self.settings.platform
+
+    def _source(self, location: Location, job: Job) -> AbstractContextManager[Source]:
+        from .sources import open_source
+
+        return open_source(location, self.settings, self._disk, self._session, job)
+
+    @cached_property
+    def _catalog(self) -> SqliteCatalog:
+        from .catalog.names import Names
+        from .catalog.sqlite import SqliteCatalog
+
+        names = Names(self._disk, self._locks, self._session)
+
+        def rebuild(catalog: SqliteCatalog) -> None:
+            for tagged in names.all().values():
+                catalog.add(graph.known_facts(tagged.target.digest, self._blobs.read))
+
+        return SqliteCatalog(self._disk, names, rebuild)
+
+    @cached_property
+    def _images(self) -> Images:
+        return Images(self._blobs, self._catalog, self.settings.platform)
+
+    @cached_property
+    def _intake(self) -> Intake:
+        from .intake import Intake
+
+        return Intake(self._disk, self._locks, self._session, self._blobs, self._derived)
+
+    @cached_property
+    def _transfer(self) -> Transfer:
+        from .transfer import Transfer
+
+        return Transfer(
+            self._disk.path(""),
+            self._blobs,
+            Partials(self._disk),
+            self._catalog,
+            self._images,
+            self._intake,
+            self._session,
+        )
+
+    @cached_property
+    def _materialise(self) -> Materialise:
+        from .materialise import Materialise
+
+        return Materialise(self._disk, self._blobs, self._derived, self._intake, self._session)
+
+    @cached_property
+    def _collect(self) -> Collect:
+        from .catalog.names import Names
+        from .collect import Collect
+
+        names = Names(self._disk, self._locks, self._session)
+        return Collect(self._disk, self._locks, self._blobs, self._derived, names, self._catalog, self._materialise)
+
+
+def _asked(location: Location) -> str:
+    return location.reference.target if location.reference else location.name

@@ -1,0 +1,51 @@
+# Every target does all of its own set-up on a fresh Debian 12: `make demo`, `make test`, `make check`.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+PY := $(VENV)/bin/python
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# what Orlop runs with, and what its tests compare it to
+RUN_PACKAGES := python3 python3-venv ca-certificates crun
+TEST_PACKAGES := $(RUN_PACKAGES) attr containerd debootstrap docker-registry e2fsprogs erofs-utils git \
+	golang-go golang-src libcap2-bin podman procps runc skopeo strace tinyproxy tmux umoci
+
+.PHONY: help demo test check format bench clean packages-run packages-test
+
+help:  ## What can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: packages-run $(VENV)/run  ## The main job, offline: fetch an image over HTTP, mount it, run a program in it
+	@$(VENV)/bin/orlop demo
+
+test: packages-test $(VENV)/dev  ## Everything that must hold
+	@$(PY) -m pytest -n auto --dist loadgroup tests
+
+check: packages-run $(VENV)/dev  ## Format, lint, types, import order
+	@$(VENV)/bin/ruff format --check src tests
+	@$(VENV)/bin/ruff check src tests
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports --no-logo 2>/dev/null || $(VENV)/bin/lint-imports
+
+format: $(VENV)/dev  ## Format and mend what can be mended
+	@$(VENV)/bin/ruff format src tests
+	@$(VENV)/bin/ruff check --fix src tests
+
+clean:  ## Remove what the other targets made here
+	rm -rf $(VENV) .cache dist .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+packages-run:
+	@scripts/packages $(RUN_PACKAGES)
+
+packages-test:
+	@scripts/packages $(TEST_PACKAGES)
+
+$(VENV)/run: pyproject.toml | packages-run
+	@scripts/venv $(VENV) '.[serve]'
+	@touch $@
+
+$(VENV)/dev: pyproject.toml | packages-run
+	@scripts/venv $(VENV) '.[dev]'
+	@touch $@ $(VENV)/run

@@ -1,0 +1,123 @@
+"""Checking a store: every blob against its name, every name to its last blob, everything derived."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+
+from . import graph
+from .blobs.derived import KINDS, DerivedFiles
+from .blobs.local import LocalBlobs, place
+from .catalog.names import Names
+from .disk.disk import Disk
+from .errors import Damaged, Error, Invalid
+from .job import Event, Job
+from .model import media
+from .model.descriptor import Descriptor
+from .model.digest import Digest
+from .model.document import Document
+from .ports import Tagged
+from .streams import CHUNK
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One fault. `kind`: damaged, missing, stray, derived, name, mode."""
+
+    kind: str
+    subject: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    blobs: int
+    bytes: int
+    derived: int
+    findings: tuple[Finding, ...]
+
+
+class Check:
+    """The checker of one store. It changes nothing."""
+
+    def __init__(self, disk: Disk, blobs: LocalBlobs, derived: DerivedFiles, names: Names) -> None:
+        self._disk = disk
+        self._blobs = blobs
+        self._derived = derived
+        self._names = names
+        self._findings: list[Finding] = []
+
+    def run(self, job: Job, *, quick: bool = False) -> Checked:
+        """`quick` looks at presence and sizes only; else every byte is read."""
+        self._findings = []
+        digests = list(self._blobs.digests())
+        sizes = {digest: self._blobs.size(digest) or 0 for digest in digests}
+        total, done = sum(sizes.values()), 0
+        job.progress(Event("plan", total=0 if quick else total, count=len(digests)))
+        for digest in digests:
+            self._mode(digest)
+            if not quick:
+                self._blob(digest, job)
+                done += sizes[digest]
+                job.progress(Event("progress", "fsck", done, total))
+        for name in self._blobs.strays():
+            self._found("stray", name, "is no digest, so no blob")
+        for tagged in self._names.all().values():
+            self._name(tagged)
+        derived = sum(self._derived_kind(kind, job, quick=quick) for kind in KINDS)
+        return Checked(len(digests), total, derived, tuple(self._findings))
+
+    def _blob(self, digest: Digest, job: Job) -> None:
+        hasher = digest.hasher()
+        try:
+            with self._blobs.open(digest) as stream:
+                while data := stream.read(CHUNK):
+                    job.check()
+                    hasher.update(data)
+        except OSError as error:
+            self._found("damaged", digest, f"cannot be read: {os.strerror(error.errno or 0).lower()}")
+            return
+        if hasher.hexdigest() != digest.encoded:
+            self._found("damaged", digest, "its bytes have another digest; pull the image again")
+
+    def _mode(self, digest: Digest) -> None:
+        mode = stat.S_IMODE(os.lstat(self._disk.path(place(digest))).st_mode)
+        if mode & 0o222:
+            self._found("mode", digest, f"can be written to (mode {mode:04o}, expected 0444)")
+
+    def _name(self, tagged: Tagged) -> None:
+        try:
+            documents = graph.stored_documents(tagged.target.digest, self._blobs.read)
+        except (Damaged, Invalid) as error:
+            self._found("name", tagged.name, error.message)
+            return
+        if not documents:
+            self._found("name", tagged.name, f"its manifest {tagged.target.digest} is missing")
+        needed = [child for document in documents for child in document.successors if not _optional(document, child)]
+        for child in needed:
+            size = self._blobs.size(child.digest)
+            if size is None:
+                self._found("missing", child.digest, f"needed by {tagged.name}; pull it again")
+            elif size != child.size:
+                self._found("damaged", child.digest, f"has {size} bytes, {tagged.name} expects {child.size}")
+
+    def _derived_kind(self, kind: str, job: Job, *, quick: bool) -> int:
+        digests = self._derived.digests(kind)
+        for digest in digests:
+            job.check()
+            try:
+                text = "" if quick else self._derived.damage(kind, digest)
+            except Error as error:
+                text = error.message
+            if text:
+                self._found("derived", f"{kind} {digest}", f"{text}; it is made again when removed")
+        return len(digests)
+
+    def _found(self, kind: str, subject: str, text: str) -> None:
+        self._findings.append(Finding(kind, subject, text))
+
+
+def _optional(document: Document, child: Descriptor) -> bool:
+    """Children of an index may be missing: it was pulled for one platform."""
+    return document.is_index and child.media_type in media.DOCUMENTS

@@ -1,0 +1,170 @@
+"""Collection: what no name, no mount and no running process needs is removed.
+
+What is needed is read from the files themselves, never from the catalog, and under the lock that keeps
+everybody else from starting to rely on something.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from . import graph
+from .blobs.derived import KINDS, DerivedFiles
+from .blobs.local import LocalBlobs
+from .blobs.partial import Partials
+from .catalog.names import Names
+from .catalog.sqlite import SqliteCatalog
+from .disk.disk import Disk
+from .disk.locks import Locks
+from .disk.session import leased
+from .errors import Damaged
+from .job import Job
+from .materialise import Materialise, chain_of, chains
+from .model.digest import Digest
+from .model.document import Document
+from .model.limits import CONFIG_BYTES
+
+# a half-done download may be taken up again for this many seconds
+_PARTIAL_GRACE = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    removed: tuple[Digest, ...]  # blobs
+    derived: int  # derived files removed
+    partials: int  # half-done downloads removed
+    bytes: int  # freed
+
+
+@dataclass
+class _Needed:
+    blobs: set[Digest] = field(default_factory=set)
+    derived: set[Digest] = field(default_factory=set)
+
+
+class Collect:
+    """The collector of one store."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        locks: Locks,
+        blobs: LocalBlobs,
+        derived: DerivedFiles,
+        names: Names,
+        catalog: SqliteCatalog,
+        materialise: Materialise,
+    ) -> None:
+        self._disk = disk
+        self._locks = locks
+        self._blobs = blobs
+        self._derived = derived
+        self._names = names
+        self._catalog = catalog
+        self._materialise = materialise
+        self._partials = Partials(disk)
+
+    def run(self, job: Job, *, dry_run: bool = False, only: Iterable[Digest] | None = None) -> Collected:
+        """Remove all garbage, or, with `only`, what of these digests is garbage. `Busy` if another one runs.
+
+        A damaged manifest that is still named stops it: what hangs below could not be known.
+        """
+        with self._locks.sole("collection"), self._locks.exclusive():
+            needed = self._needed(job)
+            among = None if only is None else set(only)
+            blobs = [
+                digest
+                for digest in self._blobs.digests()
+                if digest not in needed.blobs and (among is None or digest in among)
+            ]
+            derived = [
+                (kind, digest)
+                for kind in KINDS
+                for digest in self._derived.digests(kind)
+                if digest not in needed.derived and (among is None or digest in among)
+            ]
+            partials = [] if among is not None else self._stale_partials(needed)
+            freed = sum(self._blobs.size(digest) or 0 for digest in blobs)
+            freed += sum(self._bytes(f"derived/{kind}/{_file(digest)}") for kind, digest in derived)
+            freed += sum(self._bytes(f"partial/{name}") for name in partials)
+            if not dry_run:
+                for digest in blobs:
+                    self._blobs.delete(digest)
+                for kind, digest in derived:
+                    self._derived.discard(kind, digest)
+                for name in partials:
+                    self._partials.remove(name)
+        if blobs and not dry_run:
+            self._catalog.forget(blobs)
+        return Collected(tuple(blobs), len(derived), len(partials), freed)
+
+    def below(self, root: Digest) -> set[Digest]:
+        """Everything that hangs on a document: blobs, and what may be derived from them."""
+        needed = _Needed()
+        self._mark(root, needed)
+        return needed.blobs | needed.derived
+
+    def _needed(self, job: Job) -> _Needed:
+        needed = _Needed()
+        leases = leased(self._disk)
+        needed.blobs |= leases
+        needed.derived |= leases | self._materialise.in_use()
+        for tagged in self._names.all().values():
+            job.check()
+            self._mark(tagged.target.digest, needed)
+            if tagged.original is not None:
+                needed.blobs.add(tagged.original)
+        return needed
+
+    def _mark(self, root: Digest, needed: _Needed) -> None:
+        needed.blobs.add(root)
+        for document in graph.stored_documents(root, self._read):
+            needed.blobs.add(document.digest)
+            needed.blobs.update(child.digest for child in document.successors)
+            self._mark_derived(document, needed)
+
+    def _mark_derived(self, document: Document, needed: _Needed) -> None:
+        raw = self._read(document.config.digest, CONFIG_BYTES) if document.config else None
+        image = graph.image_of(document, raw) if raw is not None else None
+        if image is not None:
+            needed.derived.update(image.diff_ids)
+            needed.derived.update(chains(image.diff_ids))
+            needed.derived.add(chain_of(image.diff_ids))
+
+    def _read(self, digest: Digest, limit: int) -> bytes | None:
+        try:
+            return self._blobs.read(digest, limit)
+        except Damaged as error:
+            raise Damaged(f"gc: {error.message}", hint="run `orlop fsck`, then pull that image again") from error
+
+    def _stale_partials(self, needed: _Needed) -> list[str]:
+        stale = []
+        for name in self._partials.names():
+            try:
+                age = time.time() - os.stat(self._disk.path(f"partial/{name}/extents")).st_mtime
+            except FileNotFoundError:
+                age = _PARTIAL_GRACE + 1
+            if Digest(name.replace("-", ":", 1)) not in needed.blobs and age > _PARTIAL_GRACE:
+                stale.append(name)
+        return stale
+
+    def _bytes(self, name: str) -> int:
+        return disk_bytes(self._disk.path(name))
+
+
+def disk_bytes(path: str) -> int:
+    """Bytes that a file, or all files below a directory, take on disk."""
+    if os.path.isfile(path):
+        return os.lstat(path).st_blocks * 512
+    total = 0
+    for directory, _, files, descriptor in os.fwalk(path) if os.path.isdir(path) else ():
+        del directory
+        total += sum(os.stat(file, dir_fd=descriptor, follow_symlinks=False).st_blocks * 512 for file in files)
+    return total
+
+
+def _file(digest: Digest) -> str:
+    return f"{digest.algorithm}-{digest.encoded}"

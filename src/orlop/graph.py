@@ -1,0 +1,298 @@
+"""The graph of an image: reading documents verified, choosing platforms, and the plan of a copy.
+
+The one place where content is checked against its digest; no source and no store can skip it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import Invalid, Mismatch, NotFound, Unsafe, Unsupported
+from .job import Event, Job
+from .model import legacy, media
+from .model.descriptor import Descriptor
+from .model.digest import Digest
+from .model.document import Document
+from .model.image import ImageConfig
+from .model.limits import CONFIG_BYTES, DOCUMENTS, INDEX_DEPTH
+from .model.platform import Platform
+from .ports import Facts, Source
+from .streams import CHUNK
+
+Choice = Platform | None  # None is every platform
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A blob to move. `diff_id` is set for image layers, whose plain form is checked too."""
+
+    descriptor: Descriptor
+    diff_id: Digest | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a copy will do, as data. `leaves` are unique, biggest first; `documents` children first."""
+
+    root: Document
+    documents: tuple[Document, ...]
+    configs: tuple[tuple[Descriptor, bytes], ...]
+    leaves: tuple[Leaf, ...]
+    facts: tuple[Facts, ...]
+    requests: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def digests(self) -> list[Digest]:
+        """All that the copy relies on, derived things included."""
+        names = [document.digest for document in self.documents]
+        names += [descriptor.digest for descriptor, _ in self.configs]
+        for leaf in self.leaves:
+            names.append(leaf.descriptor.digest)
+            if leaf.diff_id:
+                names.append(leaf.diff_id)
+        return names
+
+
+class Verifier:
+    """Counts and hashes what passes. `finish` raises `Mismatch` unless it was exactly the content described."""
+
+    def __init__(self, wanted: Descriptor, origin: str) -> None:
+        self._wanted = wanted
+        self._origin = origin
+        self._hasher = wanted.digest.hasher()
+        self._size = 0
+
+    def write(self, data: bytes, /) -> None:
+        self._hasher.update(data)
+        self._size += len(data)
+        if self._size > self._wanted.size:
+            raise Mismatch(f"{self._about}: more than the {self._wanted.size} bytes expected")
+
+    def finish(self) -> None:
+        if self._size != self._wanted.size:
+            raise Mismatch(f"{self._about}: expected {self._wanted.size} bytes, got {self._size}")
+        found = f"{self._wanted.digest.algorithm}:{self._hasher.hexdigest()}"
+        if found != self._wanted.digest:
+            raise Mismatch(f"{self._about}: its bytes have digest {found}")
+
+    @property
+    def _about(self) -> str:
+        return f"blob {self._wanted.digest} from {self._origin}"
+
+
+def read(source: Source, reference: str) -> Document:
+    """The document at a tag or digest. A digest is checked here: `Mismatch` if the source served another."""
+    document = source.document(reference)
+    if ":" in reference:
+        _check_document(document, Digest(reference), source.origin)
+    return document
+
+
+def read_described(source: Source, wanted: Descriptor) -> Document:
+    """A document that another one describes: digest, size and media type must all agree."""
+    document = Document(wanted.data, wanted.media_type) if wanted.data is not None else source.document(wanted.digest)
+    _check_document(document, wanted.digest, source.origin)
+    if len(document.raw) != wanted.size:
+        raise Mismatch(f"manifest {wanted.digest}: expected {wanted.size} bytes, got {len(document.raw)}")
+    if document.media_type != wanted.media_type:
+        raise Mismatch(f"manifest {wanted.digest}: described as {wanted.media_type}, served as {document.media_type}")
+    return document
+
+
+def read_small(source: Source, wanted: Descriptor, limit: int, job: Job) -> bytes:
+    """A small blob whole, verified. `Unsafe` if it is described as larger than `limit` bytes."""
+    if wanted.data is not None:
+        return wanted.data  # checked when the descriptor was made
+    if wanted.size > limit:
+        raise Unsafe(f"blob {wanted.digest}: {wanted.size} bytes where at most {limit} are taken")
+    verifier, parts = Verifier(wanted, source.origin), []
+    with source.open(wanted, job=job) as body:
+        while data := body.read(CHUNK):
+            verifier.write(data)
+            parts.append(data)
+    verifier.finish()
+    return b"".join(parts)
+
+
+def choose(index: Document, platform: Platform) -> Descriptor:
+    """The child that fits best, the first among equals. `NotFound` says which platforms there are."""
+    best, best_fit = None, 0
+    for child in index.manifests:
+        fit = platform.fit(child.platform) if child.platform else 0
+        if fit > best_fit:
+            best, best_fit = child, fit
+    if best is not None:
+        return best
+    plain = [child for child in index.manifests if child.platform is None]
+    if len(plain) == len(index.manifests) == 1:
+        return plain[0]  # an index of one that says nothing: the config will tell
+    offered = sorted({str(child.platform) for child in index.manifests if child.platform and _runs(child.platform)})
+    raise NotFound(
+        f"platform {platform}: not in this image", hint=f"it has {', '.join(offered) or 'no platforms'}; use --platform"
+    )
+
+
+def plan(source: Source, root: Document, choice: Choice, job: Job) -> Plan:
+    """Walk the small documents below `root` and list what is to be moved. Nothing is stored.
+
+    `choice` picks one manifest of each index, or all. `Unsafe` past the limits on depth and number (PA13).
+    """
+    walk = _Walk(source, choice, job)
+    walk.run(root)
+    leaves = sorted(walk.leaves.values(), key=lambda leaf: leaf.descriptor.size, reverse=True)
+    return Plan(
+        root,
+        tuple(reversed(walk.documents)),
+        tuple(walk.configs.values()),
+        tuple(leaves),
+        tuple(reversed(walk.facts)),
+        walk.requests + len(leaves),
+        tuple(walk.notes),
+    )
+
+
+@dataclass
+class _Walk:
+    source: Source
+    choice: Choice
+    job: Job
+    documents: list[Document] = field(default_factory=list)
+    configs: dict[Digest, tuple[Descriptor, bytes]] = field(default_factory=dict)
+    leaves: dict[Digest, Leaf] = field(default_factory=dict)
+    facts: list[Facts] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    requests: int = 1
+
+    def run(self, root: Document) -> None:
+        queue: deque[tuple[Document, int]] = deque([(root, 0)])
+        seen = {root.digest}
+        while queue:
+            self.job.check()
+            document, depth = queue.popleft()
+            self.documents.append(document)
+            if not document.is_index:
+                self.manifest(document)
+                continue
+            self.facts.append(Facts(document.descriptor, document.successors))
+            if depth >= INDEX_DEPTH:
+                raise Unsafe(f"index {document.digest}: nested deeper than {INDEX_DEPTH}")
+            for child in self.children(document):
+                if child.digest in seen:
+                    continue
+                seen.add(child.digest)
+                if len(seen) > DOCUMENTS:
+                    raise Unsafe(f"index {root.digest}: more than {DOCUMENTS} documents below it")
+                if found := self.child(child):
+                    queue.append((found, depth + 1))
+
+    def children(self, index: Document) -> Sequence[Descriptor]:
+        if self.choice is None:
+            return [child for child in index.manifests if child.media_type in media.DOCUMENTS]
+        if not any(child.platform and _runs(child.platform) for child in index.manifests):
+            nested = [child for child in index.manifests if child.media_type in media.INDEXES]
+            if len(nested) == 1:
+                return nested
+        return [choose(index, self.choice)]
+
+    def child(self, wanted: Descriptor) -> Document | None:
+        self.requests += 1
+        try:
+            return read_described(self.source, wanted)
+        except NotFound:
+            if self.choice is not None:
+                raise
+            # a sparse index: the source itself has only some of the platforms
+            self.notes.append(f"{wanted.platform or wanted.digest}: in the index, but not at {self.source.origin}")
+            self.job.progress(Event("note", wanted.digest, text=self.notes[-1]))
+            return None
+
+    def manifest(self, document: Document) -> None:
+        if document.is_schema1:
+            raise Unsupported("manifest: schema 1 inside an index is not supported")
+        config = document.config
+        image = None
+        if config is not None:
+            self.requests += config.data is None
+            raw = read_small(self.source, config, CONFIG_BYTES, self.job)
+            self.configs[config.digest] = (config, raw)
+            image = image_of(document, raw)
+        diff_ids: Sequence[Digest | None] = image.diff_ids if image else [None] * len(document.layers)
+        for layer, diff_id in zip(document.layers, diff_ids, strict=True):
+            self.leaves.setdefault(layer.digest, Leaf(layer, diff_id))
+        self.facts.append(facts_of(document, image))
+
+
+def image_of(document: Document, config: bytes) -> ImageConfig | None:
+    """The image that a manifest and its config make; None for artifacts and attestations, which have no tree.
+
+    `Mismatch` if the config names another number of layers than the manifest.
+    """
+    if document.config is None or document.config.media_type not in media.CONFIGS:
+        return None
+    if any(layer.media_type not in media.LAYERS for layer in document.layers):
+        return None
+    image = ImageConfig(config)
+    if len(image.diff_ids) != len(document.layers):
+        raise Mismatch(
+            f"image {document.digest}: {len(document.layers)} layers in the manifest, "
+            f"{len(image.diff_ids)} diff IDs in the config"
+        )
+    return image
+
+
+def facts_of(document: Document, image: ImageConfig | None) -> Facts:
+    """What the catalog keeps of a manifest."""
+    platform, created = (str(image.platform), image.created) if image else ("", "")
+    return Facts(document.descriptor, document.successors, platform, created)
+
+
+def known_facts(root: Digest, read_blob: Callable[[Digest, int], bytes | None]) -> list[Facts]:
+    """Facts of every document below `root` that the store has, read from its blobs. For rebuilding a catalog."""
+    facts: list[Facts] = []
+    for document in stored_documents(root, read_blob):
+        image = None
+        if document.config is not None and document.config.size <= CONFIG_BYTES:
+            raw = read_blob(document.config.digest, CONFIG_BYTES)
+            image = image_of(document, raw) if raw is not None else None
+        facts.append(facts_of(document, image))
+    return facts
+
+
+def stored_documents(root: Digest, read_blob: Callable[[Digest, int], bytes | None]) -> list[Document]:
+    """The documents below `root` that are there, parents first; those of a sparse index that are not, are not."""
+    found: list[Document] = []
+    queue, seen = deque([(root, "", 0)]), {root}
+    while queue:
+        digest, media_type, depth = queue.popleft()
+        raw = read_blob(digest, CONFIG_BYTES)
+        if raw is None:
+            continue
+        document = Document.read(raw, media_type)
+        found.append(document)
+        for child in document.manifests:
+            if child.digest not in seen and child.media_type in media.DOCUMENTS and depth < INDEX_DEPTH:
+                seen.add(child.digest)
+                queue.append((child.digest, child.media_type, depth + 1))
+    return found
+
+
+def _check_document(document: Document, digest: Digest, origin: str) -> None:
+    found = Digest.of(document.raw, digest.algorithm)
+    if found != digest and document.is_schema1:
+        found = legacy.payload_digest(document.raw)  # its signature is not part of what is named
+    if found != digest:
+        raise Mismatch(f"manifest {digest} from {origin}: its bytes have digest {found}")
+
+
+def _runs(platform: Platform) -> bool:
+    return platform.os != "unknown"
+
+
+def invalid_image(document: Document) -> Invalid:
+    """The error for something that is no image."""
+    kind: Any = document.fields.get("artifactType") or (document.config.media_type if document.config else "")
+    return Invalid(f"{document.digest}: not an image with a root file system but {kind or 'something else'}")

@@ -1,0 +1,347 @@
+"""Taking in one blob, in one pass over its bytes: receive, keep, hash, inflate, hash again, write the plain
+tar, index it. Overlapped in threads, one download a digest over all threads and processes, resumed if cut.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import Queue
+
+from .blobs.derived import DerivedFiles
+from .blobs.local import LocalBlobs
+from .blobs.partial import Partial, Partials
+from .disk.disk import Disk
+from .disk.locks import Locks
+from .disk.session import Session
+from .disk.writeback import start_writeback
+from .download import Download, Slots
+from .errors import Error, Invalid, Mismatch, Unsafe, Unsupported
+from .graph import Leaf, Verifier
+from .job import Event, Job
+from .model.descriptor import Descriptor
+from .model.digest import Digest
+from .model.limits import LAYER_PLAIN_BYTES
+from .model.tree import Entry
+from .ports import Readable, Source
+from .streams import CHUNK, Inflated
+from .tar import index as tar_index
+from .tar.reader import read_entries
+
+_BLOCK = 512
+_WRITEBACK = 8 << 20
+# what is wrong with the content itself, not with getting it
+_WRONG = (Mismatch, Invalid, Unsafe, Unsupported)
+# plain chunks between the inflating and the writing thread
+_QUEUED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """`fetched` bytes came from the source, `kept` were there from an earlier try."""
+
+    fetched: int = 0
+    kept: int = 0
+
+
+class Intake:
+    """The way of a blob into the store."""
+
+    def __init__(self, disk: Disk, locks: Locks, session: Session, blobs: LocalBlobs, derived: DerivedFiles) -> None:
+        self._disk = disk
+        self._locks = locks
+        self._session = session
+        self._blobs = blobs
+        self._derived = derived
+        self._partials = Partials(disk)
+        self._slots = Slots()
+
+    def ready(self, leaf: Leaf, *, prepare: bool) -> bool:
+        """Whether nothing is left to do for this leaf."""
+        wanted = leaf.descriptor
+        return self._blobs.size(wanted.digest) == wanted.size and (not prepare or self.prepared(leaf.diff_id))
+
+    def prepared(self, diff_id: Digest | None) -> bool:
+        """Whether the plain tar and its index are there, or not needed."""
+        return diff_id is None or all(self._derived.path(kind, diff_id) for kind in ("tar", "index"))
+
+    def take(self, source: Source, leaf: Leaf, *, prepare: bool, job: Job) -> Taken:
+        """Make the leaf's blob (and with `prepare` its plain tar and index) be in the store. Idempotent.
+
+        A blob that is there but not itself is moved aside and fetched again. `Mismatch` after two tries.
+        """
+        wanted = leaf.descriptor
+        if self.ready(leaf, prepare=prepare):
+            job.progress(Event("exists", wanted.digest, wanted.size, wanted.size))
+            return Taken()
+        with self._locks.digest(wanted.digest, job):
+            if self.ready(leaf, prepare=prepare):
+                job.progress(Event("exists", wanted.digest, wanted.size, wanted.size))
+                return Taken()
+            if self._blobs.size(wanted.digest) is not None:
+                try:
+                    self.derive(leaf, job=job)
+                    return Taken()
+                except Mismatch as error:
+                    self._blobs.quarantine(wanted.digest)
+                    job.progress(Event("note", wanted.digest, text=f"{error}; fetching it again"))
+            return self._fetch(source, leaf, prepare=prepare, job=job)
+
+    def prepare(self, leaf: Leaf, *, job: Job) -> None:
+        """`derive`, once over all processes."""
+        with self._locks.digest(leaf.descriptor.digest, job):
+            if not self.prepared(leaf.diff_id):
+                self.derive(leaf, job=job)
+
+    def derive(self, leaf: Leaf, *, job: Job) -> None:
+        """Make the plain tar and index again from a blob in the store, checking the blob on the way."""
+        job.progress(Event("start", leaf.descriptor.digest, 0, leaf.descriptor.size))
+        with self._blobs.open(leaf.descriptor.digest) as stream:
+            content = _Opening(self, leaf, prepare=True, origin="the store")
+            try:
+                content.run(_Reporting(stream, leaf, job), job)
+                content.adopt()
+            finally:
+                content.close()
+        job.progress(Event("done", leaf.descriptor.digest, leaf.descriptor.size, leaf.descriptor.size))
+
+    def discover(self, wanted: Descriptor, *, job: Job) -> Digest:
+        """The diff ID of a layer in the store whose image does not say it; it is made ready on the way."""
+        with self._locks.digest(wanted.digest, job), self._blobs.open(wanted.digest) as stream:
+            content = _Opening(self, Leaf(wanted), prepare=True, origin="the store", discover=True)
+            try:
+                content.run(_Reporting(stream, Leaf(wanted), job), job)
+                return content.adopt()
+            finally:
+                content.close()
+
+    def _fetch(self, source: Source, leaf: Leaf, *, prepare: bool, job: Job) -> Taken:
+        try:
+            return self._try(source, leaf, prepare=prepare, job=job)
+        except Mismatch as error:
+            # a bad cache, a torn partial, a source that changed its mind: once more from nothing (NF02, NF04)
+            job.progress(Event("retry", leaf.descriptor.digest, text=str(error)))
+            return self._try(source, leaf, prepare=prepare, job=job)
+
+    def _try(self, source: Source, leaf: Leaf, *, prepare: bool, job: Job) -> Taken:
+        wanted = leaf.descriptor
+        with self._partials.open(wanted.digest, wanted.size) as partial:
+            kept = partial.kept
+            job.progress(Event("resume" if kept else "start", wanted.digest, kept, wanted.size))
+            content = _Opening(self, leaf, prepare=prepare, origin=source.origin)
+            download = Download(source, wanted, partial, self._slots)
+            try:
+                _side_by_side(download.run, lambda child: content.run(partial.follow(child), child), partial, job)
+                partial.publish()
+                content.adopt()
+            except _WRONG:
+                partial.discard()
+                raise
+            finally:
+                content.close()
+            job.progress(Event("done", wanted.digest, wanted.size, wanted.size))
+            return Taken(download.fetched, kept)
+
+    # what _Opening needs of the store
+    def scratch(self) -> str:
+        return self._session.scratch()
+
+    @property
+    def disk(self) -> Disk:
+        return self._disk
+
+    @property
+    def derived(self) -> DerivedFiles:
+        return self._derived
+
+
+def _side_by_side(download: Callable[[Job], None], follow: Callable[[Job], None], partial: Partial, job: Job) -> None:
+    """Download in a thread of its own, follow in this one. The first real failure ends both and is raised."""
+    child = job.child()
+    failure: list[Error] = []
+
+    def run() -> None:
+        try:
+            download(child)
+        except Error as error:
+            failure.append(error)
+            partial.fail(error)
+
+    thread = threading.Thread(target=run, name="orlop-download", daemon=True)
+    thread.start()
+    try:
+        follow(child)
+    except BaseException:
+        child.stop()
+        raise
+    finally:
+        thread.join()
+    if failure:
+        raise failure[0]
+
+
+class _Opening:
+    """One pass over a blob's bytes. Nothing has a name in the store before `adopt`."""
+
+    def __init__(self, intake: Intake, leaf: Leaf, *, prepare: bool, origin: str, discover: bool = False) -> None:
+        self._intake = intake
+        self._leaf = leaf
+        self._verifier = Verifier(leaf.descriptor, origin)
+        self._origin = origin
+        self._diff_id = leaf.diff_id
+        self._open = discover or (prepare and not intake.prepared(leaf.diff_id))
+        self._plain: _PlainTar | None = None
+
+    def run(self, source: Readable, job: Job) -> None:
+        """Read `source` to its end. `Mismatch` if it is not what the leaf says; that beats every other fault
+        of the content, which would only follow from it."""
+        tap = _Tap(source, self._verifier, job)
+        fault: Error | None = None
+        if self._open:
+            self._plain = _PlainTar(self._intake.disk, self._intake.scratch())
+            try:
+                self._plain.fill(Inflated(tap), job)
+            except _WRONG as error:
+                fault = error
+        while tap.read(CHUNK):
+            pass
+        self._verifier.finish()
+        if fault is not None:
+            raise fault
+        if self._plain is not None and self._diff_id not in (None, self._plain.digest):
+            raise Unsafe(
+                f"layer {self._leaf.descriptor.digest} from {self._origin}: its plain tar has digest "
+                f"{self._plain.digest}, the image config says {self._diff_id}"
+            )
+
+    def adopt(self) -> Digest:
+        """Give the plain tar and the index their names; returns the layer's digest where no diff ID is known."""
+        if self._plain is None:
+            return self._diff_id or self._leaf.descriptor.digest
+        diff_id = Digest(self._plain.digest)
+        self._plain.adopt(self._intake.derived, diff_id)
+        return diff_id
+
+    def close(self) -> None:
+        if self._plain is not None:
+            self._plain.close()
+
+
+class _PlainTar:
+    """A plain layer tar being written, hashed and indexed; padded to whole blocks for mounting."""
+
+    def __init__(self, disk: Disk, scratch: str) -> None:
+        self._disk = disk
+        self._name = scratch
+        self._descriptor = disk.create(scratch)
+        self._hasher = hashlib.sha256()
+        self._size = 0
+        self._entries: list[Entry] = []
+        self.digest = ""
+
+    def fill(self, plain: Readable, job: Job) -> None:
+        """All of `plain`; it is inflated in a thread of its own, while this one hashes, writes and indexes."""
+        with _Ahead(plain, job) as chunks:
+            self._entries = list(read_entries(_Tap(chunks, self, job)))
+        self.digest = f"sha256:{self._hasher.hexdigest()}"
+        if padding := -self._size % _BLOCK:
+            self._disk.write(self._descriptor, b"\0" * padding, self._size)
+
+    def write(self, data: bytes, /) -> None:
+        self._hasher.update(data)
+        self._disk.write(self._descriptor, data, self._size)
+        before = self._size // _WRITEBACK
+        self._size += len(data)
+        if self._size // _WRITEBACK != before:
+            start_writeback(self._descriptor, before * _WRITEBACK, _WRITEBACK)
+        if self._size > LAYER_PLAIN_BYTES:
+            raise Unsafe(f"layer: more than {LAYER_PLAIN_BYTES} plain bytes")
+
+    def adopt(self, derived: DerivedFiles, diff_id: Digest) -> None:
+        with derived.draft("index", diff_id) as path:
+            raw = tar_index.dump(self._entries, tar_size=self._size)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                self._disk.write(descriptor, raw, 0)
+            finally:
+                os.close(descriptor)
+        derived.adopt("tar", diff_id, self._name, size=self._size, sha256=self._hasher.hexdigest())
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+        self._disk.remove(self._name)
+
+
+class _Tap:
+    """A `Readable` that shows everything it passes on to a sink first."""
+
+    def __init__(self, source: Readable, sink: Verifier | _PlainTar, job: Job) -> None:
+        self._source = source
+        self._sink = sink
+        self._job = job
+
+    def read(self, size: int, /) -> bytes:
+        self._job.check()
+        data = self._source.read(size)
+        if data:
+            self._sink.write(data)
+        return data
+
+
+class _Ahead:
+    """Reads a `Readable` in a thread of its own, a few chunks ahead."""
+
+    def __init__(self, source: Readable, job: Job) -> None:
+        self._source = source
+        self._job = job.child()
+        self._chunks: Queue[bytes | BaseException] = Queue(_QUEUED)
+        self._thread = threading.Thread(target=self._run, name="orlop-inflate", daemon=True)
+        self._ended = False
+
+    def __enter__(self) -> _Ahead:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._job.stop()
+        while self._thread.is_alive():
+            while not self._chunks.empty():
+                self._chunks.get_nowait()
+            self._thread.join(timeout=0.01)
+
+    def read(self, _size: int, /) -> bytes:
+        if not self._ended:
+            item = self._chunks.get()
+            if isinstance(item, BaseException):
+                raise item
+            self._ended = not item
+            return item
+        return b""
+
+    def _run(self) -> None:
+        try:
+            while data := self._source.read(CHUNK):
+                self._chunks.put(data)
+                self._job.check()
+            self._chunks.put(b"")
+        except BaseException as error:  # noqa: BLE001 -- handed over to the reading thread, which raises it
+            self._chunks.put(error)
+
+
+class _Reporting:
+    """A `Readable` over a file in the store that reports how far it got."""
+
+    def __init__(self, source: Readable, leaf: Leaf, job: Job) -> None:
+        self._source = source
+        self._leaf = leaf.descriptor
+        self._job = job
+        self._done = 0
+
+    def read(self, size: int, /) -> bytes:
+        data = self._source.read(size)
+        self._done += len(data)
+        self._job.progress(Event("progress", self._leaf.digest, self._done, self._leaf.size))
+        return data

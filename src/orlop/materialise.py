@@ -1,0 +1,251 @@
+"""Images given back: the stack of a manifest's plain layers, mounts of it, its tree in a directory or a tar."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from .blobs.derived import DerivedFiles
+from .blobs.local import LocalBlobs
+from .disk.disk import Disk, translate
+from .disk.session import Session
+from .errors import Busy, Conflict, Damaged, NotFound
+from .graph import Leaf
+from .images import Image
+from .intake import Intake
+from .job import Event, Job, run_all
+from .model.digest import Digest
+from .model.image import chain_id
+from .model.tree import Entry
+from .ports import Layer, Stack
+from .rootfs import directory, mounting
+from .rootfs.choose import choose
+from .tar import index as tar_index
+from .tar.merge import merge
+from .tar.writer import write_tree
+
+_INDEX_BYTES = 4 << 30
+_RECORD_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """A mount of an image. `why` says why it is not a better driver, "" if it is the best."""
+
+    name: str
+    digest: Digest
+    target: Path
+    driver: str
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    target: Path
+    digest: Digest
+    entries: int
+    bytes: int
+    notes: tuple[str, ...]
+    ownership: str  # "applied", or "recorded in FILE" when not root
+
+
+class Materialise:
+    """Root file systems from one store."""
+
+    def __init__(self, disk: Disk, blobs: LocalBlobs, derived: DerivedFiles, intake: Intake, session: Session) -> None:
+        self._disk = disk
+        self._blobs = blobs
+        self._derived = derived
+        self._intake = intake
+        self._session = session
+
+    def stack(self, image: Image, job: Job) -> Stack:
+        """The plain layers of an image, made ready where they are not; cheap when they are."""
+        diff_ids = image.config.diff_ids
+        self._session.rely_on([*diff_ids, *chains(diff_ids)])
+        leaves = [
+            Leaf(layer, diff_id)
+            for layer, diff_id in zip(image.manifest.layers, diff_ids, strict=True)
+            if not self._intake.prepared(diff_id)
+        ]
+        run_all(job, [self._preparation(leaf) for leaf in leaves])
+        return Stack(chain_of(diff_ids), tuple(self._layer(diff_id) for diff_id in diff_ids), merge)
+
+    def mount(self, image: Image, target: Path | None, driver: str, job: Job) -> Mounted:
+        """Show an image read-only. The record of it is written first, so that a collection never misses it."""
+        chosen, why = choose(driver, self._derived)
+        stack = self.stack(image, job)
+        number = uuid.uuid4().hex[:12]
+        for name in ("mounts", f"mounts/{number}"):
+            self._disk.make_directory(name)
+        place = target.absolute() if target else Path(self._disk.path(f"mounts/{number}/root"))
+        mounted = Mounted(image.name or str(image.manifest.digest), image.manifest.digest, place, chosen.name, why)
+        try:
+            made = _make_directory(place)
+            self._record(number, mounted, image.config.diff_ids, made=made)
+            chosen.mount(stack, place, job=job)
+        except BaseException:
+            self._forget(number)
+            raise
+        return mounted
+
+    def mounts(self) -> list[Mounted]:
+        """Mounts of this store that are there now; records of others are cleared away."""
+        return [mounted for _, mounted, _ in self._live()]
+
+    def umount(self, wanted: str) -> list[Mounted]:
+        """Undo the mount at a directory, or all mounts of a name or digest. `NotFound`, `Busy`."""
+        place = Path(wanted).absolute()
+        found = [
+            (number, mounted)
+            for number, mounted, _ in self._live()
+            if mounted.target == place or wanted in (mounted.name, mounted.digest)
+        ]
+        if not found:
+            raise NotFound(
+                f"{wanted}: not mounted from this store", hint="`orlop mount` without arguments lists mounts"
+            )
+        for number, mounted in found:
+            mounting.unmount(mounted.target)
+            self._forget(number)
+        return [mounted for _, mounted in found]
+
+    def in_use(self) -> set[Digest]:
+        """Diff IDs and chain IDs that mounts stand on."""
+        return {digest for _, _, digests in self._live() for digest in digests}
+
+    def unpack(self, image: Image, target: Path, job: Job) -> Unpacked:
+        """The tree of an image in a new or empty directory."""
+        stack = self.stack(image, job)
+        own = os.geteuid() == 0
+        job.progress(Event("note", image.manifest.digest, text=f"unpacking to {target}"))
+        written = directory.write_tree(stack.tree, stack.layers, target, job=job, own=own)
+        ownership = "applied"
+        if not own:
+            record = target.with_name(f"{target.name}.ownership.jsonl")
+            self._write_ownership(record, stack)
+            ownership = f"recorded in {record}"
+        notes = (*stack.tree.notes, *written.notes)
+        return Unpacked(target, image.manifest.digest, written.entries, written.bytes, notes, ownership)
+
+    def export(self, image: Image, out: BinaryIO, job: Job) -> int:
+        """The tree of an image as one tar."""
+        stack = self.stack(image, job)
+        return write_tree(stack.tree, lambda number: open(stack.layers[number].tar, "rb"), out, job=job)
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A directory in the store that is gone afterwards, with the mounts in it."""
+        name = self._session.scratch()
+        self._disk.make_directory(name)
+        try:
+            yield Path(self._disk.path(name))
+        finally:
+            self._disk.remove_tree(name)
+
+    def _preparation(self, leaf: Leaf) -> Any:
+        def run(job: Job) -> None:
+            if self._blobs.size(leaf.descriptor.digest) is None:
+                raise NotFound(f"layer {leaf.descriptor.digest}: not in the store", hint="pull the image again")
+            self._intake.prepare(leaf, job=job)
+
+        return run
+
+    def _layer(self, diff_id: Digest) -> Layer:
+        tar, index = (self._derived.path(kind, diff_id) for kind in ("tar", "index"))
+        if tar is None or index is None:
+            raise Damaged(f"layer {diff_id}: its plain tar vanished", hint="run it again")
+
+        def load() -> Sequence[Entry]:
+            raw = self._disk.read(str(index.relative_to(self._disk.root)), _INDEX_BYTES)
+            if raw is None:
+                raise Damaged(f"layer {diff_id}: its index vanished", hint="run it again")
+            return tar_index.load(raw)[0]
+
+        return Layer(diff_id, tar, load)
+
+    def _record(self, number: str, mounted: Mounted, diff_ids: Sequence[Digest], *, made: bool) -> None:
+        fields = {
+            "name": mounted.name,
+            "digest": mounted.digest,
+            "target": os.fsdecode(mounted.target),
+            "driver": mounted.driver,
+            "made": made,
+            "uses": [*diff_ids, *chains(diff_ids)],
+        }
+        self._disk.write_file(f"mounts/{number}/record", self._session.scratch(), json.dumps(fields).encode())
+
+    def _live(self) -> list[tuple[str, Mounted, list[Digest]]]:
+        numbers = self._disk.names("mounts")
+        if not numbers:
+            return []
+        there = {mount.target for mount in mounting.mounts()}
+        live = []
+        for number in numbers:
+            fields = self._read_record(number)
+            if fields is None:
+                continue
+            target = Path(fields["target"])
+            if os.fsencode(target) in {os.fsencode(path) for path in there}:
+                mounted = Mounted(fields["name"], Digest(fields["digest"]), target, fields["driver"])
+                live.append((number, mounted, [Digest(digest) for digest in fields["uses"]]))
+        return live
+
+    def _read_record(self, number: str) -> dict[str, Any] | None:
+        try:
+            fields: dict[str, Any] | None = json.loads(
+                self._disk.read(f"mounts/{number}/record", _RECORD_BYTES) or b"0"
+            )
+        except ValueError:
+            return None
+        return fields or None
+
+    def _forget(self, number: str) -> None:
+        """The record, and the mount point if we made it."""
+        fields = self._read_record(number)
+        self._disk.remove(f"mounts/{number}/record")
+        if fields and fields.get("made"):
+            try:
+                os.rmdir(fields["target"])
+            except OSError as error:
+                raise translate(error, "remove mount point", fields["target"]) from error
+        self._disk.remove_directory(f"mounts/{number}")
+
+    def _write_ownership(self, record: Path, stack: Stack) -> None:
+        try:
+            with open(record, "w", encoding="utf-8") as out:
+                for line in directory.ownership_record(stack.tree):
+                    out.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise translate(error, "write", record) from error
+
+
+def chains(diff_ids: Sequence[Digest]) -> list[Digest]:
+    """The chain IDs of all prefixes of a stack."""
+    return [chain_id(diff_ids[: count + 1]) for count in range(len(diff_ids))]
+
+
+def chain_of(diff_ids: Sequence[Digest]) -> Digest:
+    """The chain ID of a stack; an image without layers is named by the digest of nothing."""
+    return chain_id(diff_ids) if diff_ids else Digest.of(b"")
+
+
+def _make_directory(target: Path) -> bool:
+    """Make a mount point, True if it was not there. `Conflict` if it is a file, `Busy` if something is mounted."""
+    try:
+        target.mkdir(mode=0o755)
+        return True
+    except FileExistsError:
+        if not target.is_dir():
+            raise Conflict(f"{target}: not a directory") from None
+        if target.is_mount():
+            raise Busy(f"{target}: something is mounted there already", hint=f"`orlop umount {target}`") from None
+        return False
+    except OSError as error:
+        raise translate(error, "make mount point", target) from error

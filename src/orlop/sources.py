@@ -1,0 +1,62 @@
+"""Sources by location: the one place that knows which adapter serves which transport."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .disk.disk import Disk
+from .disk.session import Session
+from .errors import Unsupported
+from .job import Job
+from .model.reference import Location, Reference
+from .ports import Source
+from .settings import Settings
+
+
+@contextmanager
+def open_source(location: Location, settings: Settings, disk: Disk, session: Session, job: Job) -> Iterator[Source]:
+    """A source for as long as the context lasts. Archives are spooled, if they must be, inside the store."""
+    if location.transport == "docker" and location.reference is not None:
+        with _registry(location.reference, settings) as registry:
+            yield registry
+    elif location.transport == "oci":
+        from .files.layout import Layout
+
+        yield Layout(Path(location.path))
+    elif location.transport in ("oci-archive", "docker-archive"):
+        with _archive(location, disk, session, job) as archive:
+            yield archive
+    elif location.transport == "v1":
+        raise Unsupported(f"{location}: registries of version 1 are not supported yet", hint="use docker://")
+    else:
+        raise Unsupported(f"{location}: is in this store already, so it is no source", hint="use `orlop tag`")
+
+
+@contextmanager
+def _archive(location: Location, disk: Disk, session: Session, job: Job) -> Iterator[Source]:
+    spool = session.scratch()
+    disk.make_directory(spool)
+    try:
+        if location.transport == "oci-archive":
+            from .files.oci_archive import OciArchive
+
+            with OciArchive(Path(location.path), Path(disk.path(spool)), job=job) as oci:
+                yield oci
+        else:
+            from .files.docker_archive import DockerArchive
+
+            with DockerArchive(Path(location.path), Path(disk.path(spool)), job=job) as docker:
+                yield docker
+    finally:
+        disk.remove_tree(spool)
+
+
+@contextmanager
+def _registry(reference: Reference, settings: Settings) -> Iterator[Source]:
+    from .http.client import Client
+    from .registry.v2 import Registry
+
+    with Client(settings.network) as client:
+        yield Registry(reference.host, reference.repository, client)

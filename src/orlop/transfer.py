@@ -1,0 +1,181 @@
+"""Pull: from any source into the store. Planned, then done: blobs in parallel, documents children first, the
+name last, so that a name never shows anything that is not whole and durable.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from . import graph
+from .blobs.local import LocalBlobs
+from .blobs.partial import Partials
+from .catalog.sqlite import SqliteCatalog
+from .disk.session import Session
+from .errors import NoSpace, NotFound, Unsupported
+from .graph import Choice, Leaf, Plan
+from .images import Images
+from .intake import Intake, Taken
+from .job import Event, Job, run_all
+from .model import legacy
+from .model.descriptor import Descriptor
+from .model.digest import Digest
+from .model.document import Document
+from .model.image import ImageConfig
+from .model.media import DOCKER_LAYER_GZIP
+from .ports import Facts, Sizes, Source, Tagged
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """What a pull did. `fetched` counts bytes from the source, `present` bytes that were there before."""
+
+    name: str
+    digest: Digest
+    manifests: tuple[Digest, ...]
+    fetched: int
+    present: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a pull would do: (descriptor, bytes already kept) for each blob still to come, biggest first."""
+
+    name: str
+    digest: Digest
+    blobs: tuple[tuple[Descriptor, int], ...]
+    present: int  # bytes there already
+    requests: int
+
+
+class Transfer:
+    """Pulls into one store."""
+
+    def __init__(
+        self,
+        root: str,
+        blobs: LocalBlobs,
+        partials: Partials,
+        catalog: SqliteCatalog,
+        images: Images,
+        intake: Intake,
+        session: Session,
+    ) -> None:
+        self._root = root
+        self._blobs = blobs
+        self._partials = partials
+        self._catalog = catalog
+        self._images = images
+        self._intake = intake
+        self._session = session
+
+    def pull(
+        self, source: Source, reference: str, name: str, choice: Choice, *, explicit: bool, prepare: bool, job: Job
+    ) -> Pulled:
+        """Fetch what `reference` names at `source` and call it `name`. `explicit`: the platform was asked for."""
+        started = time.monotonic()
+        root = graph.read(source, reference)
+        if root.is_schema1:
+            return self._pull_schema1(source, root, name, job, started)
+        plan = graph.plan(source, root, choice, job)
+        self._check_platform(plan, choice, explicit=explicit, job=job)
+        self._session.rely_on(plan.digests)
+        present = self._announce(plan, prepare=prepare, job=job)
+        taken = self._take(source, plan.leaves, prepare=prepare, job=job)
+        for descriptor, raw in plan.configs:
+            self._blobs.put(descriptor.digest, raw)
+        for document in plan.documents:
+            self._blobs.put(document.digest, document.raw)
+        self._catalog.add(plan.facts)
+        self._images.name(Tagged(name, root.descriptor, source.origin))
+        manifests = tuple(document.digest for document in plan.documents if not document.is_index)
+        small = sum(len(raw) for _, raw in plan.configs) + sum(len(document.raw) for document in plan.documents)
+        fetched = sum(item.fetched for item in taken) + small
+        return Pulled(name, root.digest, manifests, fetched, present, time.monotonic() - started)
+
+    def plan(self, source: Source, reference: str, name: str, choice: Choice, job: Job) -> Planned:
+        """What `pull` would move."""
+        root = graph.read(source, reference)
+        if root.is_schema1:
+            raise Unsupported(f"{name}: a schema 1 manifest does not say the sizes of its layers, so there is no plan")
+        plan = graph.plan(source, root, choice, job)
+        missing = [leaf.descriptor for leaf in plan.leaves if not self._there(leaf.descriptor)]
+        kept = tuple((wanted, self._partials.kept(wanted.digest)) for wanted in missing)
+        present = sum(leaf.descriptor.size for leaf in plan.leaves if self._there(leaf.descriptor))
+        requests = plan.requests - len(plan.leaves) + len(missing)
+        return Planned(name, root.digest, kept, present, requests)
+
+    def _take(self, source: Source, leaves: Sequence[Leaf], *, prepare: bool, job: Job) -> list[Taken]:
+        taken: list[Taken] = []
+        guard = threading.Lock()
+
+        def task(leaf: Leaf) -> Callable[[Job], None]:
+            def run(child: Job) -> None:
+                result = self._intake.take(source, leaf, prepare=prepare, job=child)
+                with guard:
+                    taken.append(result)
+
+            return run
+
+        run_all(job, [task(leaf) for leaf in leaves])
+        return taken
+
+    def _announce(self, plan: Plan, *, prepare: bool, job: Job) -> int:
+        """Say what is to come, and refuse early what cannot fit. Returns bytes that are there already."""
+        missing = [leaf.descriptor for leaf in plan.leaves if not self._there(leaf.descriptor)]
+        need = sum(max(0, wanted.size - self._partials.kept(wanted.digest)) for wanted in missing)
+        found = os.statvfs(self._root)
+        free = found.f_bavail * found.f_frsize
+        if need > free:
+            raise NoSpace(
+                f"{self._root}: {free} bytes free, the image needs {need} more"
+                + (" and as much again or more to mount it" if prepare else ""),
+                hint="free some space or use another --store",
+            )
+        job.progress(Event("plan", plan.root.digest, total=need, count=len(missing)))
+        for note in plan.notes:
+            job.progress(Event("note", plan.root.digest, text=note))
+        return sum(leaf.descriptor.size for leaf in plan.leaves) - sum(wanted.size for wanted in missing)
+
+    def _there(self, wanted: Descriptor) -> bool:
+        return self._blobs.size(wanted.digest) == wanted.size
+
+    def _check_platform(self, plan: Plan, choice: Choice, *, explicit: bool, job: Job) -> None:
+        """A lone manifest has no list to choose from: its config tells what it is."""
+        if choice is None or plan.root.is_index:
+            return
+        for facts in plan.facts:
+            if not facts.platform or facts.platform.startswith("unknown"):
+                continue
+            offered = ImageConfig(plan.configs[0][1]).platform
+            if choice.fit(offered) == 0:
+                text = f"platform {choice}: the image is {offered}"
+                if explicit:
+                    raise NotFound(text, hint="it is the only one there")
+                job.progress(Event("note", plan.root.digest, text=text))
+
+    def _pull_schema1(self, source: Source, root: Document, name: str, job: Job, started: float) -> Pulled:
+        """Docker's oldest manifests: sizes are asked for, diff IDs found out, a config and a manifest made."""
+        if not isinstance(source, Sizes):
+            raise Unsupported(f"{name}: a schema 1 manifest outside a registry is not supported")
+        layers = [Descriptor(DOCKER_LAYER_GZIP, digest, source.size(digest)) for digest in legacy.layers_of(root.raw)]
+        unique = {layer.digest: layer for layer in layers}
+        self._session.rely_on([root.digest, *unique])
+        job.progress(Event("plan", root.digest, total=sum(layer.size for layer in unique.values()), count=len(unique)))
+        taken = self._take(source, [Leaf(layer) for layer in unique.values()], prepare=False, job=job)
+        diff_ids = {digest: self._intake.discover(layer, job=job) for digest, layer in unique.items()}
+        config, manifest = legacy.convert(root.raw, [(layer, diff_ids[layer.digest]) for layer in layers])
+        config_digest = Digest.of(config)
+        self._session.rely_on([config_digest, manifest.digest, *diff_ids.values()])
+        self._blobs.put(config_digest, config)
+        for document in (root, manifest):
+            self._blobs.put(document.digest, document.raw)
+        facts: Facts = graph.facts_of(manifest, graph.image_of(manifest, config))
+        self._catalog.add([facts])
+        self._images.name(Tagged(name, manifest.descriptor, source.origin, original=root.digest))
+        fetched = sum(item.fetched for item in taken) + len(root.raw)
+        return Pulled(name, manifest.digest, (manifest.digest,), fetched, 0, time.monotonic() - started)
