@@ -13,9 +13,9 @@ from .lazy import Command
 from .where import is_remote, local_name, looking
 
 if TYPE_CHECKING:
+    from ..images import Image
     from ..model.descriptor import Descriptor
     from ..model.document import Document
-    from ..store import Image
 
 
 def _document(app: App, reference: str) -> Document:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -58,7 +59,7 @@ def _version(context: click.Context, _parameter: click.Parameter, value: bool) -
 
 def network(command: F) -> F:
     """--jobs, --retry, --timeout, --insecure, --creds, --authfile and the certificates: into `App.network`."""
-    options = (
+    made: list[Callable[[Any], Any]] = [
         _network("--jobs", type=click.IntRange(1, 64), metavar="N", help="Transfers at once (4)."),
         _network("--retry", type=click.IntRange(0, 100), metavar="N", help="Attempts after the first (5)."),
         _network("--timeout", type=click.FloatRange(0.1), metavar="S", help="Seconds without a byte (60)."),
@@ -73,8 +74,8 @@ def network(command: F) -> F:
         _network("--ca-file", type=FILE, metavar="PEM", help="Certificates to trust beside the system's."),
         _network("--client-cert", type=FILE, metavar="PEM", help="Certificate to show to the registry."),
         _network("--client-key", type=FILE, metavar="PEM", help="Its key."),
-    )
-    for option in reversed(options):
+    ]
+    for option in reversed(made):
         command = option(command)
     return command
 
@@ -108,7 +109,7 @@ def _set_network(context: click.Context, parameter: click.Parameter, value: Any)
 
 def _credentials(value: str, app: App) -> dict[str, str]:
     if value == "-":
-        value = click.get_text_stream("stdin").readline(64 << 10).rstrip("\r\n")
+        value = sys.stdin.readline(64 << 10).rstrip("\r\n")
     app.secrets.add(value)
     username, colon, password = value.partition(":")
     if not colon or not username or not password:

@@ -13,7 +13,7 @@ from .app import App
 from .lazy import Command
 
 if TYPE_CHECKING:
-    from ..store import Planned, Pulled
+    from ..transfer import Planned, Pulled
 
 
 @click.command(cls=Command)

@@ -19,7 +19,8 @@ from .lazy import Command
 from .where import ensure, local_name
 
 if TYPE_CHECKING:
-    from ..store import DriverName, Mounted
+    from ..materialise import Mounted
+    from ..store import DriverName
 
 
 @click.command(cls=Command)

@@ -1,0 +1,254 @@
+"""OCI runtime bundles (runtime-spec 1.2, bundle.md): writing one over a root, and running it by crun or runc."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+import secrets
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from .errors import Denied, Error, Invalid, NoSpace, NotFound, Unsupported
+from .job import Job
+from .model.image import ImageConfig
+from .model.runtime import Choices, Network, runtime_spec, user_of
+from .rootfs import mounting, syscalls
+from .rootfs.accounts import find_user
+
+RUNTIMES = ("crun", "runc")
+# where distributions and people put them; $PATH is the caller's to use, by naming a file
+DIRECTORIES = ("/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/bin", "/sbin")
+OPEN_FILES = 1 << 20
+_MS_NODEV = 4  # sys/mount.h
+STOP_SECONDS = 10.0  # between SIGTERM and SIGKILL, as Docker has it
+_FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGQUIT)
+_FROM_KEYBOARD = (signal.SIGINT, signal.SIGQUIT)
+
+
+def write_bundle(
+    directory: Path,
+    config: ImageConfig,
+    *,
+    command: Sequence[str] = (),
+    environment: Sequence[str] = (),
+    workdir: str = "",
+    user: str = "",
+    terminal: bool = False,
+    network: Network = "host",
+    rootfs: Path | None = None,
+    cgroups: bool = False,
+) -> Path:
+    """Write `directory`/config.json for the tree at `rootfs` (default: `directory`/rootfs, which must be there).
+
+    Returns the path of config.json. Empty arguments mean "as the image says". Account files are read from the
+    tree. Whoever calls without root gets a user namespace. `cgroups`: show the container its own, where there
+    are any; a runtime then needs the right to make them. `Usage`, `Invalid`, `NotFound` (user), `Unsafe`.
+    """
+    tree = rootfs or directory / "rootfs"
+    rootless = os.geteuid() != 0
+    spec = runtime_spec(
+        config,
+        Choices(
+            user=find_user(tree, user_of(config.process, user)),
+            command=command,
+            environment=environment,
+            workdir=workdir,
+            terminal=terminal,
+            network=network,
+            owner=(os.geteuid(), os.getegid()) if rootless else None,
+            cgroups=cgroups and not rootless and cgroups_writable(),
+            seccomp=Path("/proc/sys/kernel/seccomp").exists(),
+            files=_resolver_files() if network == "host" else (),
+            open_files=min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], OPEN_FILES),
+            rootfs="rootfs" if rootfs is None else str(tree.absolute()),
+        ),
+    )
+    target = directory / "config.json"
+    try:
+        target.write_text(json.dumps(spec, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise _translated(error, target) from error
+    return target
+
+
+@contextmanager
+def writable_root(lower: Path, scratch: Path, target: Path) -> Iterator[Path]:
+    """A writable view of the read-only tree `lower` at `target`; what is written goes to `scratch`.
+
+    Both directories are made if they are not there. Where `scratch` is on a file system that cannot be the
+    upper one of an overlay, it is covered with memory. Device nodes in it are dead: the runtime makes the few
+    that a container needs. Everything is unmounted at the end. Needs root.
+    """
+    with ExitStack() as undo:
+        _make(scratch, target)
+        try:
+            _overlay(lower, scratch, target)
+        except (Invalid, Unsupported):
+            mounting.mount_memory(scratch)
+            undo.callback(mounting.unmount, scratch, lazy=True)
+            _overlay(lower, scratch, target)
+        undo.callback(mounting.unmount, target, lazy=True)
+        yield target
+
+
+def _overlay(lower: Path, scratch: Path, target: Path) -> None:
+    upper, work = scratch / "upper", scratch / "work"
+    _make(upper, work)
+    upper.chmod(lower.stat().st_mode & 0o7777)  # the root directory of the overlay shows the upper one's mode
+    mounting.mount_overlay([lower], target, upper=upper, work=work)
+    try:
+        syscalls.mount(b"", target, b"", syscalls.MS_BIND | syscalls.MS_REMOUNT | _MS_NODEV)
+    except OSError as error:
+        mounting.unmount(target, lazy=True)
+        raise _translated(error, target) from error
+
+
+def _make(*directories: Path) -> None:
+    for directory in directories:
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _translated(error, directory) from error
+
+
+def find_runtime(setting: str = "") -> Path:
+    """The OCI runtime to run: the absolute path or the name in `setting`, else crun, else runc.
+
+    crun does not run beside hybrid cgroups (version 1 with a version 2 tree that has controllers): there the
+    order is the other one.
+    """
+    if setting.startswith("/"):
+        found = Path(setting)
+        if not os.access(found, os.X_OK):
+            raise NotFound(f"runtime {setting}: no such program")
+        return found
+    for name in (setting,) if setting else RUNTIMES[:: -1 if _hybrid_cgroups() else 1]:
+        for directory in DIRECTORIES:
+            candidate = Path(directory, name)
+            if candidate.is_file() and os.access(candidate, os.X_OK):
+                return candidate
+    wanted = setting or " or ".join(RUNTIMES)
+    raise NotFound(f"runtime: no {wanted} in {':'.join(DIRECTORIES)}", hint="install one, or set runtime to its path")
+
+
+def _hybrid_cgroups() -> bool:
+    with suppress(OSError):
+        return bool(Path("/sys/fs/cgroup/unified/cgroup.controllers").read_text().strip())
+    return False
+
+
+def cgroups_writable() -> bool:
+    """Whether containers can get cgroups of their own: the version 2 tree is there and ours to write."""
+    return Path("/sys/fs/cgroup/cgroup.controllers").exists() and os.access("/sys/fs/cgroup", os.W_OK)
+
+
+def run_bundle(bundle: Path, *, runtime: str = "", scratch: Path, job: Job | None = None) -> int:
+    """Run the bundle in the foreground, with this process's stdin, stdout and stderr; returns the exit status.
+
+    128 + n if signal n ended it. `scratch` takes the runtime's state. Signals that would end this process go
+    to the container instead; stopping `job` ends it with SIGTERM, then SIGKILL. Nothing of it is left.
+    """
+    program = find_runtime(runtime)
+    job = job or Job()
+    state = scratch / "state"
+    _make(state)
+    name = f"orlop-{secrets.token_hex(8)}"
+    prefix = [str(program), "--root", str(state), *_manager(program, bundle)]
+    try:
+        process = subprocess.Popen([*prefix, "run", "--bundle", str(bundle), name])
+    except OSError as error:
+        raise Unsupported(f"runtime {program}: cannot be run: {(error.strerror or '').lower()}") from error
+    try:
+        with _forwarding(process):
+            status = _wait(process, job)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        # after a normal end there is nothing to delete, and the runtime says so: not worth a word
+        subprocess.run(
+            [*prefix, "delete", "--force", name],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=False,
+        )
+    job.check()
+    return status if status >= 0 else 128 - status
+
+
+def _manager(program: Path, bundle: Path) -> list[str]:
+    """crun makes cgroups unless told not to; where it cannot, that would be the end."""
+    if program.name != "crun":
+        return []
+    return ["--cgroup-manager=cgroupfs" if _has_cgroups(bundle) else "--cgroup-manager=disabled"]
+
+
+def _has_cgroups(bundle: Path) -> bool:
+    try:
+        spec: Any = json.loads((bundle / "config.json").read_bytes())
+        return any(namespace["type"] == "cgroup" for namespace in spec["linux"]["namespaces"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Invalid(f"bundle {bundle}: config.json cannot be read") from error
+
+
+def _wait(process: subprocess.Popen[bytes], job: Job) -> int:
+    while True:
+        try:
+            return process.wait(timeout=0.2)
+        except subprocess.TimeoutExpired:
+            if job.stopped:
+                break
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        return process.wait(timeout=STOP_SECONDS)
+    process.kill()
+    return process.wait()
+
+
+@contextmanager
+def _forwarding(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """While inside, signals to this process reach the container. Only the main thread may set handlers."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def forward(number: int, _frame: FrameType | None) -> None:
+        # the terminal sends its own to the whole foreground group, so the runtime has got them already
+        if number not in _FROM_KEYBOARD or not _in_foreground():
+            process.send_signal(number)
+
+    before = {number: signal.signal(number, forward) for number in _FORWARDED}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _in_foreground() -> bool:
+    try:
+        return os.tcgetpgrp(0) == os.getpgrp()
+    except OSError:
+        return False
+
+
+def _resolver_files() -> list[tuple[str, str]]:
+    """With the network of this machine, its way to find names too."""
+    return [(path, path) for path in ("/etc/resolv.conf", "/etc/hosts") if Path(path).is_file()]
+
+
+def _translated(error: OSError, path: Path) -> Error:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return NoSpace(f"{path}: no space left")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return Denied(f"{path}: {(error.strerror or '').lower()}")
+    return Invalid(f"{path}: {(error.strerror or str(error)).lower()}")
