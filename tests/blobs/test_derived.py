@@ -1,0 +1,89 @@
+"""Derived files: trusted under the boot that made them, or once synced."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from orlop.blobs.derived import DerivedFiles
+from orlop.model.digest import Digest
+from tests.support.stores import parts
+
+DIGEST = Digest.of(b"chain")
+
+
+def _make(derived: DerivedFiles, kind: str = "erofs", content: bytes = b"x" * 1000) -> None:
+    with derived.draft(kind, DIGEST) as path:
+        path.write_bytes(content)
+
+
+def test_ST01_after_another_boot_only_what_was_synced_is_trusted(tmp_path: Path) -> None:
+    with parts(tmp_path / "store") as (disk, _, session):
+        first, second = (DerivedFiles(disk, session, boot) for boot in ("boot-1", "boot-2"))
+        _make(first)
+        assert first.path("erofs", DIGEST) is not None
+        assert second.path("erofs", DIGEST) is None
+        assert first.settle(older_than=60) == 0  # too fresh
+        assert first.settle(older_than=0) == 1
+        assert second.path("erofs", DIGEST) is not None
+        assert first.settle(older_than=0) == 0
+
+
+def test_settling_never_vouches_for_what_another_boot_wrote(tmp_path: Path) -> None:
+    with parts(tmp_path / "store") as (disk, _, session):
+        _make(DerivedFiles(disk, session, "boot-1"))
+        later = DerivedFiles(disk, session, "boot-2")
+        assert later.settle(older_than=0) == 0
+        assert later.path("erofs", DIGEST) is None
+
+
+def test_a_draft_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    with parts(tmp_path / "store") as (disk, _, session):
+        derived = DerivedFiles(disk, session, "boot")
+        with pytest.raises(ZeroDivisionError), derived.draft("directory", DIGEST) as path:
+            path.mkdir()
+            (path / "file").write_text("half")
+            raise ZeroDivisionError
+        session.close()
+        assert derived.path("directory", DIGEST) is None
+        assert disk.names("sessions") == []
+
+
+@pytest.mark.parametrize("torn", [b"", b"{", b'{"boot": "boot"}', b"\0" * 60])
+def test_a_torn_mark_is_no_mark(tmp_path: Path, torn: bytes) -> None:
+    with parts(tmp_path / "store") as (disk, _, session):
+        derived = DerivedFiles(disk, session, "boot")
+        _make(derived)
+        (tmp_path / f"store/derived/erofs/sha256-{DIGEST.encoded}.mark").write_bytes(torn)
+        assert derived.path("erofs", DIGEST) is None
+        _make(derived)
+        assert derived.path("erofs", DIGEST) is not None
+
+
+def test_ST02_flips_and_truncations_are_found(tmp_path: Path) -> None:
+    with parts(tmp_path / "store") as (disk, _, session):
+        derived = DerivedFiles(disk, session, "boot")
+        _make(derived)
+        file = tmp_path / f"store/derived/erofs/sha256-{DIGEST.encoded}"
+        assert derived.damage("erofs", DIGEST) == ""
+        file.write_bytes(b"x" * 500 + b"y" + b"x" * 499)
+        assert "digest" in derived.damage("erofs", DIGEST)
+        os.truncate(file, 999)
+        assert "999 bytes" in derived.damage("erofs", DIGEST)
+        assert derived.path("erofs", DIGEST) is None  # a short one is not even offered
+
+
+def test_directories_are_replaced_and_raced_for(tmp_path: Path) -> None:
+    with parts(tmp_path / "store") as (disk, _, session):
+        derived = DerivedFiles(disk, session, "boot")
+        for word in ("one", "two"):
+            with derived.draft("directory", DIGEST) as path:
+                path.mkdir()
+                (path / word).write_text(word)
+        found = derived.path("directory", DIGEST)
+        assert found is not None
+        assert derived.discard("directory", DIGEST) > 0
+        assert derived.path("directory", DIGEST) is None
+        assert derived.digests("directory") == []
