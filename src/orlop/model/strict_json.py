@@ -53,8 +53,9 @@ def _constant(name: str) -> Any:
 
 
 def _integer(digits: str) -> int:
-    if len(digits.lstrip("-")) > JSON_NUMBER_DIGITS:
-        raise Invalid(f"a number of {len(digits)} digits")
+    count = len(digits.lstrip("-"))
+    if count > JSON_NUMBER_DIGITS:
+        raise Invalid(f"a number of {count} digits")
     return int(digits)
 
 
