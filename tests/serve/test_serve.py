@@ -5,8 +5,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -21,7 +19,7 @@ from orlop.model.digest import Digest
 from orlop.model.limits import KIB
 from orlop.serve.layouts import LayoutView
 from orlop.serve.server import serve
-from tests.support.images import MadeImage, blob_name, make_image, make_index, make_layer, small_image, write_layout
+from tests.support.images import blob_name, make_image, make_index, small_image, write_layout
 from tests.support.serving import Served, serve_layout
 
 SMALL = small_image()
@@ -379,43 +377,3 @@ def test_many_clients_at_once_get_the_right_bytes(served: Served) -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
-
-
-@pytest.mark.peer
-@pytest.mark.parametrize("name", ["mine:1", "mine:docker", "library/debian:12", f"mine@{SMALL.digest}"])
-def test_skopeo_copies_from_us(served: Served, tmp_path: Path, name: str) -> None:
-    source = f"docker://{served.address}/{name}"
-    subprocess.run(
-        ["/usr/bin/skopeo", "copy", "-q", "--src-tls-verify=false", source, f"dir:{tmp_path}/out"], check=True
-    )
-    raw = (tmp_path / "out" / "manifest.json").read_bytes()
-    expected: MadeImage = small_image(docker=True) if name == "mine:docker" else SMALL
-    assert raw == expected.document.raw
-
-
-@pytest.mark.peer
-def test_skopeo_copies_all_of_an_index_and_lists_tags(served: Served, tmp_path: Path) -> None:
-    run = ["/usr/bin/skopeo", "copy", "-q", "--all", "--src-tls-verify=false"]
-    subprocess.run([*run, f"docker://{served.address}/mine:multi", f"oci:{tmp_path}/out:x"], check=True)
-    listed = subprocess.run(
-        ["/usr/bin/skopeo", "list-tags", "--tls-verify=false", f"docker://{served.address}/mine"],
-        check=True,
-        stdout=subprocess.PIPE,
-    ).stdout
-    assert json.loads(listed)["Tags"] == ["1", "docker", "multi"]
-
-
-@pytest.mark.peer
-@pytest.mark.root
-def test_podman_pulls_from_us(tmp_path: Path) -> None:
-    layer = make_layer({"hello": b"from podman\n"})
-    image = make_image([layer])
-    layout = write_layout(tmp_path / "layout", {"1": image})
-    # podman takes no run root of more than 50 characters
-    with tempfile.TemporaryDirectory(prefix="run", dir="/tmp") as run, serve_layout(layout) as server:
-        podman = ["/usr/bin/podman", "--root", str(tmp_path / "root"), "--runroot", run, "--storage-driver", "vfs"]
-        name = f"{server.address}/images:1"
-        subprocess.run([*podman, "pull", "-q", "--tls-verify=false", name], check=True)
-        where = subprocess.run([*podman, "image", "mount", name], check=True, stdout=subprocess.PIPE).stdout.decode()
-        assert (Path(where.strip()) / "hello").read_bytes() == b"from podman\n"
-        subprocess.run([*podman, "image", "umount", name], check=True)

@@ -51,7 +51,7 @@ class Platform:
         parts = text.split("/")
         if len(parts) == 1:
             parts = ["linux", *parts]
-        if len(parts) > 3:
+        if len(parts) > 3 or not all(parts):
             raise Invalid(f"platform: expected os/architecture[/variant], got {text[:80]!r}")
         operating_system, machine = parts[0].lower(), parts[1].lower()
         architecture, variant = _MACHINES.get(machine, (machine, ""))
