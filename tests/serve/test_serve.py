@@ -344,6 +344,18 @@ def test_SV20_a_stop_lets_the_answer_under_way_finish(tmp_path: Path) -> None:
         assert server.process.wait(20) == 0
 
 
+def test_SV20_a_client_that_does_not_read_cannot_hold_up_the_stop(tmp_path: Path) -> None:
+    large = bytes(64 << 20)
+    image = make_image([large], compression="none")
+    with serve_layout(write_layout(tmp_path, {"1": image}), drain=0.5) as server:
+        host, port = server.address.split(":")
+        with socket.create_connection((host, int(port)), timeout=20) as connection:
+            connection.sendall(f"GET /v2/images/blobs/{Digest.of(large)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert connection.recv(12) == b"HTTP/1.1 200"
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(10) == 0
+
+
 def test_only_loopback_is_listened_on_unless_told(tmp_path: Path) -> None:
     view = LayoutView(write_layout(tmp_path, {"1": SMALL}))
     for address in ("0.0.0.0", "::", "192.0.2.1"):

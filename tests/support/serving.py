@@ -17,7 +17,7 @@ from pathlib import Path
 from orlop.serve.layouts import LayoutView
 from orlop.serve.server import serve
 view = LayoutView(Path(sys.argv[1]), repository=sys.argv[2])
-serve(view, sys.argv[3], 0, ready=lambda where: print(where, flush=True))
+serve(view, sys.argv[3], 0, ready=lambda where: print(where, flush=True), drain=float(sys.argv[4]))
 """
 
 
@@ -34,15 +34,16 @@ class Served:
 
 
 @contextlib.contextmanager
-def serve_layout(path: Path, *, repository: str = "images", listen: str = "127.0.0.1") -> Iterator[Served]:
+def serve_layout(
+    path: Path, *, repository: str = "images", listen: str = "127.0.0.1", drain: float = 10.0
+) -> Iterator[Served]:
     """Serve the layout at `path` on a free port: its plain tags below `repository`, full names under their own.
 
     The end is SIGTERM, and the process must then end by itself with status 0 within 20 seconds.
     """
     environment = {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry), "PATH": os.defpath}
-    process = subprocess.Popen(
-        [sys.executable, "-c", _CODE, str(path), repository, listen], stdout=subprocess.PIPE, text=True, env=environment
-    )
+    run = [sys.executable, "-c", _CODE, str(path), repository, listen, str(drain)]
+    process = subprocess.Popen(run, stdout=subprocess.PIPE, text=True, env=environment)
     assert process.stdout is not None
     with process, process.stdout as stdout:
         try:

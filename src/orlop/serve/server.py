@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import ipaddress
+import logging
 import signal
 import socket
 from collections.abc import Callable
@@ -25,9 +26,20 @@ _BACKLOG = 512
 _HEADER_BYTES = 32 << 10
 _SETTLE = 0.2  # seconds
 
+log = logging.getLogger(__name__)
 
-def serve(view: View, address: str, port: int, *, ready: Callable[[str], None], insecure_public: bool = False) -> None:
-    """Serve until SIGTERM or SIGINT, then finish the answers under way. Blocks; main thread only.
+
+def serve(
+    view: View,
+    address: str,
+    port: int,
+    *,
+    ready: Callable[[str], None],
+    insecure_public: bool = False,
+    drain: float = 10.0,
+) -> None:
+    """Serve until SIGTERM or SIGINT, then finish the answers under way, for at most `drain` seconds. Blocks; main
+    thread only.
 
     `port` 0 takes a free one. `ready` is called once, with `host:port`, when connections are taken. There is no
     authentication yet: an address that is not loopback is a `Usage` error unless `insecure_public`.
@@ -38,10 +50,12 @@ def serve(view: View, address: str, port: int, *, ready: Callable[[str], None], 
     except ImportError as error:
         raise Unsupported("serve: granian is not installed", hint="pip install 'orlop[serve]'") from error
     with _listening(address, port, insecure_public) as listening:
-        asyncio.run(_run(Server, Registry(view), listening, ready))
+        asyncio.run(_run(Server, Registry(view), listening, ready, drain))
 
 
-async def _run(server_class: Any, registry: Registry, listening: socket.socket, ready: Callable[[str], None]) -> None:
+async def _run(
+    server_class: type[Any], registry: Registry, listening: socket.socket, ready: Callable[[str], None], drain: float
+) -> None:
     from granian.constants import HTTPModes
     from granian.http import HTTP1Settings
 
@@ -57,10 +71,19 @@ async def _run(server_class: Any, registry: Registry, listening: socket.socket, 
             log_enabled=False,
         )
         loop = asyncio.get_running_loop()
+        stopping = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, server.stop)
+            loop.add_signal_handler(number, stopping.set)
+        serving = loop.create_task(server.serve())
         ready(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-        await server.serve()
+        await asyncio.wait([serving, loop.create_task(stopping.wait())], return_when=asyncio.FIRST_COMPLETED)
+        server.stop()
+        done, _ = await asyncio.wait([serving], timeout=drain)
+        if done:
+            serving.result()
+        else:
+            log.warning("stopped with answers still under way after %g seconds", drain)
+            serving.cancel()
         # granian's own threads let go of their last Python objects; ending under them makes it panic
         await asyncio.sleep(_SETTLE)
 
