@@ -1,0 +1,5 @@
+"""`python -m orlop`."""
+
+from .cli.main import main
+
+main()
