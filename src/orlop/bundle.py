@@ -88,20 +88,21 @@ def writable_root(lower: Path, scratch: Path, target: Path) -> Iterator[Path]:
     that a container needs. Everything is unmounted at the end. Needs root.
     """
     with ExitStack() as undo:
-        _make(scratch, target)
+        make_directories(scratch, target)
         try:
-            _overlay(lower, scratch, target)
+            mount_writable(lower, scratch, target)
         except (Invalid, Unsupported):
             mounting.mount_memory(scratch)
             undo.callback(mounting.unmount, scratch, lazy=True)
-            _overlay(lower, scratch, target)
+            mount_writable(lower, scratch, target)
         undo.callback(mounting.unmount, target, lazy=True)
         yield target
 
 
-def _overlay(lower: Path, scratch: Path, target: Path) -> None:
+def mount_writable(lower: Path, scratch: Path, target: Path) -> None:
+    """A writable view of `lower` at `target`, changes below `scratch`, without device nodes. `target` exists."""
     upper, work = scratch / "upper", scratch / "work"
-    _make(upper, work)
+    make_directories(upper, work)
     upper.chmod(lower.stat().st_mode & 0o7777)  # the root directory of the overlay shows the upper one's mode
     mounting.mount_overlay([lower], target, upper=upper, work=work)
     try:
@@ -111,7 +112,8 @@ def _overlay(lower: Path, scratch: Path, target: Path) -> None:
         raise _translated(error, target) from error
 
 
-def _make(*directories: Path) -> None:
+def make_directories(*directories: Path) -> None:
+    """Each with its parents, where they are not there yet."""
     for directory in directories:
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -159,7 +161,7 @@ def run_bundle(bundle: Path, *, runtime: str = "", scratch: Path, job: Job | Non
     program = find_runtime(runtime)
     job = job or Job()
     state = scratch / "state"
-    _make(state)
+    make_directories(state)
     name = f"orlop-{secrets.token_hex(8)}"
     prefix = [str(program), "--root", str(state), *_manager(program, bundle)]
     try:

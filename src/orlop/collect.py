@@ -88,8 +88,8 @@ class Collect:
             ]
             partials = [] if among is not None else self._stale_partials(needed)
             freed = sum(self._blobs.size(digest) or 0 for digest in blobs)
-            freed += sum(self._bytes(f"derived/{kind}/{_file(digest)}") for kind, digest in derived)
-            freed += sum(self._bytes(f"partial/{name}") for name in partials)
+            freed += sum(self._disk.bytes(f"derived/{kind}/{_file(digest)}") for kind, digest in derived)
+            freed += sum(self._disk.bytes(f"partial/{name}") for name in partials)
             if not dry_run:
                 for digest in blobs:
                     self._blobs.delete(digest)
@@ -150,20 +150,6 @@ class Collect:
             if Digest(name.replace("-", ":", 1)) not in needed.blobs and age > _PARTIAL_GRACE:
                 stale.append(name)
         return stale
-
-    def _bytes(self, name: str) -> int:
-        return disk_bytes(self._disk.path(name))
-
-
-def disk_bytes(path: str) -> int:
-    """Bytes that a file, or all files below a directory, take on disk."""
-    if os.path.isfile(path):
-        return os.lstat(path).st_blocks * 512
-    total = 0
-    for directory, _, files, descriptor in os.fwalk(path) if os.path.isdir(path) else ():
-        del directory
-        total += sum(os.stat(file, dir_fd=descriptor, follow_symlinks=False).st_blocks * 512 for file in files)
-    return total
 
 
 def _file(digest: Digest) -> str:

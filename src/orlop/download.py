@@ -141,6 +141,8 @@ class Download:
             self._source_progress(job, min(done, self._wanted.size))
             if first and self._may_help:
                 self._consider_help(job)
+        if at >= self._wanted.size and body.read(1):
+            raise Mismatch(f"blob {self._wanted.digest}: more than the {self._wanted.size} bytes expected")
 
     def _source_progress(self, job: Job, done: int) -> None:
         job.progress(Event("progress", self._wanted.digest, done, self._wanted.size))

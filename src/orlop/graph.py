@@ -19,7 +19,7 @@ from .model.document import Document
 from .model.image import ImageConfig
 from .model.limits import CONFIG_BYTES, DOCUMENTS, INDEX_DEPTH
 from .model.platform import Platform
-from .ports import Facts, Source
+from .ports import Facts, Resolves, Source
 from .streams import CHUNK
 
 Choice = Platform | None  # None is every platform
@@ -85,10 +85,13 @@ class Verifier:
 
 
 def read(source: Source, reference: str) -> Document:
-    """The document at a tag or digest. A digest is checked here: `Mismatch` if the source served another."""
+    """The document at a tag or digest. A digest, given or known to the source, is checked: else `Mismatch`."""
+    digest = _digest_in(reference)
+    if digest is None and isinstance(source, Resolves):
+        return read_described(source, source.resolve(reference))
     document = source.document(reference)
-    if ":" in reference:
-        _check_document(document, Digest(reference), source.origin)
+    if digest is not None:
+        _check_document(document, digest, source.origin)
     return document
 
 
@@ -286,6 +289,13 @@ def _check_document(document: Document, digest: Digest, origin: str) -> None:
         found = legacy.payload_digest(document.raw)  # its signature is not part of what is named
     if found != digest:
         raise Mismatch(f"manifest {digest} from {origin}: its bytes have digest {found}")
+
+
+def _digest_in(reference: str) -> Digest | None:
+    try:
+        return Digest(reference)
+    except Invalid:
+        return None  # a tag, or a name in an archive
 
 
 def _runs(platform: Platform) -> bool:

@@ -24,7 +24,7 @@ from .model.digest import Digest
 from .model.image import chain_id
 from .model.tree import Entry
 from .ports import Layer, Stack
-from .rootfs import directory, mounting
+from .rootfs import directory, mountinfo, mounting
 from .rootfs.choose import choose
 from .tar import index as tar_index
 from .tar.merge import merge
@@ -95,6 +95,14 @@ class Materialise:
             raise
         return mounted
 
+    def cover(self, mounted: Mounted, over: Path) -> None:
+        """Remember that `over` is a writable view of a mount, so that both go when either is unmounted."""
+        for number, live, _ in self._live():
+            if live.target == mounted.target:
+                fields = {**(self._read_record(number) or {}), "over": os.fsdecode(over.absolute())}
+                raw = json.dumps(fields).encode()
+                self._disk.write_file(f"mounts/{number}/record", self._session.scratch(), raw)
+
     def mounts(self) -> list[Mounted]:
         """Mounts of this store that are there now; records of others are cleared away."""
         return [mounted for _, mounted, _ in self._live()]
@@ -102,16 +110,20 @@ class Materialise:
     def umount(self, wanted: str) -> list[Mounted]:
         """Undo the mount at a directory, or all mounts of a name or digest. `NotFound`, `Busy`."""
         place = Path(wanted).absolute()
-        found = [
-            (number, mounted)
-            for number, mounted, _ in self._live()
-            if mounted.target == place or wanted in (mounted.name, mounted.digest)
-        ]
+        found = []
+        for number, mounted, _ in self._live():
+            over = self._over(number)
+            places = [mounted.target, *([over, over.parent] if over else [])]
+            if place in places or wanted in (mounted.name, mounted.digest):
+                found.append((number, mounted))
         if not found:
             raise NotFound(
                 f"{wanted}: not mounted from this store", hint="`orlop mount` without arguments lists mounts"
             )
         for number, mounted in found:
+            over = self._over(number)
+            if over is not None and over.is_mount():
+                mounting.unmount(over)
             mounting.unmount(mounted.target)
             self._forget(number)
         return [mounted for _, mounted in found]
@@ -185,7 +197,7 @@ class Materialise:
         numbers = self._disk.names("mounts")
         if not numbers:
             return []
-        there = {mount.target for mount in mounting.mounts()}
+        there = {mount.target for mount in mountinfo.mounts()}
         live = []
         for number in numbers:
             fields = self._read_record(number)
@@ -196,6 +208,10 @@ class Materialise:
                 mounted = Mounted(fields["name"], Digest(fields["digest"]), target, fields["driver"])
                 live.append((number, mounted, [Digest(digest) for digest in fields["uses"]]))
         return live
+
+    def _over(self, number: str) -> Path | None:
+        over = (self._read_record(number) or {}).get("over")
+        return Path(over) if over else None
 
     def _read_record(self, number: str) -> dict[str, Any] | None:
         try:

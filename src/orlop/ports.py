@@ -64,6 +64,14 @@ class Parallel(Protocol):
 
 
 @runtime_checkable
+class Resolves(Protocol):
+    """A source that knows the digest behind a name before it reads the document, so that it can be checked."""
+
+    def resolve(self, reference: str) -> Descriptor:
+        """`NotFound`, `Usage` when the name fits several."""
+
+
+@runtime_checkable
 class Sizes(Protocol):
     """A source that can say the size of a blob, for manifests that do not (Docker schema 1)."""
 

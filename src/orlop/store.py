@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .catalog.sqlite import SqliteCatalog
     from .check import Checked
     from .collect import Collect, Collected
+    from .containers import Containers
     from .intake import Intake
     from .materialise import Materialise, Mounted, Unpacked
     from .transfer import Planned, Pulled, Transfer
@@ -165,6 +166,16 @@ class Store:
         with self._source(location, job) as source:
             return graph.read(source, _asked(location))
 
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        return sorted(tagged.name for tagged in self._catalog.names())
+
+    def stored_document(self, digest: Digest, *, limit: int) -> Document | None:
+        """A manifest or index by digest, None if it is not known as one; never more than `limit` bytes."""
+        known = self._catalog.find(digest)
+        raw = self._blobs.read(digest, limit) if known is not None and known.size <= limit else None
+        return Document.read(raw, known.media_type) if known is not None and raw is not None else None
+
     def blob(self, digest: Digest) -> tuple[Path, int]:
         """Path and size in bytes of a blob, to be read only. `NotFound`."""
         size = self._blobs.size(digest)
@@ -237,8 +248,11 @@ class Store:
         platform: str | None = None,
         job: Job | None = None,
     ) -> Mounted:
-        """An OCI runtime bundle at `target`: config.json and a writable rootfs."""
-        raise NotImplementedError
+        """An OCI runtime bundle at `target`: config.json and a writable rootfs, mounted until `umount(target)`."""
+        from .containers import Process
+
+        image = self.image(reference, platform=platform)
+        return self._containers.bundle(image, Path(target).absolute(), Process(command), driver, job or self._job())
 
     def run(
         self,
@@ -254,7 +268,11 @@ class Store:
         job: Job | None = None,
     ) -> int:
         """Run a command in a fresh writable root over the image; returns its exit status. Nothing is left."""
-        raise NotImplementedError
+        from .containers import Process
+
+        process = Process(command, environment, workdir, user, terminal)
+        image = self.image(reference, platform=platform)
+        return self._containers.run(image, process, driver, self.settings.runtime, job or self._job())
 
     # -- keep ----------------------------------------------------------------------------------------------
 
@@ -272,16 +290,14 @@ class Store:
 
     def df(self) -> Usage:
         """What the store takes."""
-        from .collect import disk_bytes
-
         digests = list(self._blobs.digests())
         found = os.statvfs(self._disk.root)
         return Usage(
             images=len(list(self._catalog.names())),
             blobs=len(digests),
             blob_bytes=sum(self._blobs.size(digest) or 0 for digest in digests),
-            derived_bytes=disk_bytes(self._disk.path("derived")),
-            partial_bytes=disk_bytes(self._disk.path("partial")),
+            derived_bytes=self._disk.bytes("derived"),
+            partial_bytes=self._disk.bytes("partial"),
             free_bytes=found.f_bavail * found.f_frsize,
         )
 
@@ -342,6 +358,12 @@ class Store:
         from .materialise import Materialise
 
         return Materialise(self._disk, self._blobs, self._derived, self._intake, self._session)
+
+    @cached_property
+    def _containers(self) -> Containers:
+        from .containers import Containers
+
+        return Containers(self._materialise)
 
     @cached_property
     def _collect(self) -> Collect:

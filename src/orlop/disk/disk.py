@@ -64,6 +64,15 @@ class Disk:
         except OSError as error:
             raise translate(error, "list", self.path(directory)) from error
 
+    def bytes(self, name: str) -> int:
+        """What a file, or all files below a directory, take on disk. What vanishes meanwhile counts nothing."""
+        path, total = self.path(name), 0
+        if not os.path.isdir(path):
+            return _taken(path, None)
+        for _, _, files, descriptor in os.fwalk(path):
+            total += sum(_taken(file, descriptor) for file in files)
+        return total
+
     def make_directory(self, name: str) -> None:
         """0700 whatever the umask; no error if it is there."""
         try:
@@ -205,6 +214,13 @@ class Disk:
             self.remove(temporary)
             raise
         self.sync_directory(os.path.dirname(name))
+
+
+def _taken(path: str, directory: int | None) -> int:
+    try:
+        return os.stat(path, dir_fd=directory, follow_symlinks=False).st_blocks * 512
+    except FileNotFoundError:
+        return 0
 
 
 def _bottom_up(top: str) -> Iterator[tuple[str, list[str], int]]:

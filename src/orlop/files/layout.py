@@ -65,11 +65,16 @@ class LayoutSource:
 
         `NotFound`; `Usage` lists the names when "" or a name fits several entries.
         """
-        entries = self.entries()
         if ":" in reference and reference.partition(":")[0] in ("sha256", "sha512"):
             digest = Digest(reference)
-            known = next((entry for entry in entries if entry.digest == digest), None)
+            known = next((entry for entry in self.entries() if entry.digest == digest), None)
             return self._load(digest, known.media_type if known else "")
+        wanted = self.resolve(reference)
+        return self._load(wanted.digest, wanted.media_type)
+
+    def resolve(self, reference: str) -> Descriptor:
+        """What the index says of a name; errors as of `document`."""
+        entries = self.entries()
         fitting = [entry for entry in entries if not reference or reference in names_of(entry)]
         if not fitting:
             what = f"no image is named {reference[:140]!r}" if reference else "there are no images in it"
@@ -77,7 +82,7 @@ class LayoutSource:
         if len({entry.digest for entry in fitting}) > 1:
             asked = f"{reference[:140]!r} names" if reference else "it has"
             raise Usage(f"{self.origin}: {asked} {len(fitting)} images", hint=_names(fitting, "say which"))
-        return self._load(fitting[0].digest, fitting[0].media_type)
+        return fitting[0]
 
     def open(
         self, wanted: Descriptor, *, offset: int = 0, end: int | None = None, job: Job

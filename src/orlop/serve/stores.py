@@ -1,38 +1,40 @@
-"""A store as a `View`: every image that has a name, under the names of `view.served_as`."""
+"""A store as the server shows it."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ..errors import NotFound
+from ..errors import Invalid, NotFound
 from ..model.digest import Digest
 from ..model.document import Document
+from ..model.limits import MANIFEST_BYTES
 from ..model.reference import Reference
 from ..store import Store
 from .view import served_as
 
 
 class StoreView:
-    """The images of a store, as they are at each request. Any document and blob is reached through any
-    repository that there is: a store is one person's."""
+    """`View` of everything named in a store. Names are read anew at each request, so pulls show at once."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def manifest(self, repository: str, reference: str) -> Document | None:
-        tags = self._tree().get(repository)
-        if tags is None:
+        tagged = self._tags(repository)
+        if tagged is None:
             return None
-        target = Digest(reference) if ":" in reference else tags.get(reference)
         try:
-            return None if target is None else self._store.document(str(target))
-        except NotFound:
-            return None
+            digest = Digest(reference)
+        except Invalid:
+            target = tagged.get(reference)
+            return self._store.document(target) if target else None
+        # a blob is a document only if a name reaches it as one; the store checks its digest when it reads it
+        return self._store.stored_document(digest, limit=MANIFEST_BYTES)
 
     def blob(self, repository: str, digest: Digest) -> tuple[Path, int] | None:
-        if repository not in self._tree():
+        if self._tags(repository) is None:
             return None
         try:
             return self._store.blob(digest)
@@ -40,24 +42,28 @@ class StoreView:
             return None
 
     def tags(self, repository: str, last: str, n: int) -> Sequence[str] | None:
-        tags = self._tree().get(repository)
-        return None if tags is None else _after(sorted(tags), last, n)
+        tagged = self._tags(repository)
+        return None if tagged is None else _page(tagged, last, n)
 
     def repositories(self, last: str, n: int) -> Sequence[str]:
-        return _after(sorted(self._tree()), last, n)
+        return _page({served_as(reference)[0] for reference in self._references()}, last, n)
 
-    def _tree(self) -> dict[str, dict[str, Digest]]:
-        """Tags and what they point at, by repository. A name with only a digest makes a repository without tags."""
-        tree: dict[str, dict[str, Digest]] = {}
-        for listed in self._store.images():
-            reference = Reference.parse(listed.name)
-            for repository in served_as(reference):
-                tags = tree.setdefault(repository, {})
+    def _references(self) -> list[Reference]:
+        return [Reference.parse(name) for name in self._store.names()]
+
+    def _tags(self, repository: str) -> dict[str, str] | None:
+        """Tag -> full name, None if there is no such repository."""
+        tags: dict[str, str] = {}
+        known = False
+        for reference in self._references():
+            if repository in served_as(reference):
+                known = True
                 if reference.tag:
-                    tags.setdefault(reference.tag, listed.digest)
-        return tree
+                    tags.setdefault(reference.tag, str(reference))
+        return tags if known else None
 
 
-def _after(names: list[str], last: str, n: int) -> list[str]:
-    start = bisect_right(names, last) if last else 0
-    return names[start : start + n]
+def _page(names: Iterable[str], last: str, n: int) -> list[str]:
+    ordered = sorted(names)
+    start = bisect_right(ordered, last) if last else 0
+    return ordered[start : start + n]

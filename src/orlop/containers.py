@@ -1,0 +1,79 @@
+"""Containers from images: a writable root over the read-only one, as a bundle to keep or for one run."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from .bundle import make_directories, mount_writable, run_bundle, writable_root, write_bundle
+from .images import Image
+from .job import Job
+from .materialise import Materialise, Mounted
+
+DIRECTORY = "directory"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """What to run, where it differs from what the image says; empty means "as the image says"."""
+
+    command: Sequence[str] = ()
+    environment: Sequence[str] = ()
+    workdir: str = ""
+    user: str = ""
+    terminal: bool = False
+
+
+class Containers:
+    """Bundles and runs over the images of one store."""
+
+    def __init__(self, materialise: Materialise) -> None:
+        self._materialise = materialise
+
+    def bundle(self, image: Image, target: Path, process: Process, driver: str, job: Job) -> Mounted:
+        """`target`/config.json and a writable `target`/rootfs that stays mounted until `umount`.
+
+        Not root: rootfs is a plain copy of the tree.
+        """
+        make_directories(target)
+        rootfs = target / "rootfs"
+        if os.geteuid() != 0:
+            self._materialise.unpack(image, rootfs, job)
+            write_bundle(target, image.config, **asdict(process))
+            return Mounted(image.name, image.manifest.digest, target, DIRECTORY, "not root")
+        mounted = self._materialise.mount(image, None, driver, job)
+        try:
+            make_directories(target / "writable", rootfs)
+            mount_writable(mounted.target, target / "writable", rootfs)
+            self._materialise.cover(mounted, rootfs)
+            write_bundle(target, image.config, **asdict(process))
+        except BaseException:
+            self._materialise.umount(str(mounted.target))
+            raise
+        return replace(mounted, target=target)
+
+    def run(self, image: Image, process: Process, driver: str, runtime: str, job: Job) -> int:
+        """Run in a fresh root that is gone afterwards; returns the exit status."""
+        with self._materialise.scratch() as scratch, self._root(image, scratch, driver, job) as (rootfs, mounted):
+            _log.info("root by %s%s", mounted.driver, f"; {mounted.why}" if mounted.why else "")
+            write_bundle(scratch, image.config, rootfs=rootfs, **asdict(process))
+            return run_bundle(scratch, runtime=runtime, scratch=scratch / "runtime", job=job)
+
+    @contextmanager
+    def _root(self, image: Image, scratch: Path, driver: str, job: Job) -> Iterator[tuple[Path, Mounted]]:
+        if os.geteuid() != 0:
+            rootfs = scratch / "rootfs"
+            self._materialise.unpack(image, rootfs, job)
+            yield rootfs, Mounted(image.name, image.manifest.digest, rootfs, DIRECTORY, "not root")
+            return
+        mounted = self._materialise.mount(image, None, driver, job)
+        try:
+            with writable_root(mounted.target, scratch / "writable", scratch / "rootfs") as rootfs:
+                yield rootfs, mounted
+        finally:
+            self._materialise.umount(str(mounted.target))
