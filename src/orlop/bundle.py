@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from .errors import Denied, Error, Invalid, NoSpace, NotFound, Unsupported
+from .errors import Denied, Error, Invalid, NoSpace, NotFound, Unsafe, Unsupported
 from .job import Job
 from .model.image import ImageConfig
 from .model.runtime import Choices, Network, runtime_spec, user_of
@@ -27,6 +27,7 @@ RUNTIMES = ("crun", "runc")
 # where distributions and people put them; $PATH is the caller's to use, by naming a file
 DIRECTORIES = ("/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/bin", "/sbin")
 OPEN_FILES = 1 << 20
+MOUNT_POINTS = ("proc", "dev", "sys")  # what the runtime itself works in, as root of this machine
 _MS_NODEV = 4  # sys/mount.h
 STOP_SECONDS = 10.0  # between SIGTERM and SIGKILL, as Docker has it
 _FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGQUIT)
@@ -53,6 +54,7 @@ def write_bundle(
     are any; a runtime then needs the right to make them. `Usage`, `Invalid`, `NotFound` (user), `Unsafe`.
     """
     tree = rootfs or directory / "rootfs"
+    _refuse_links(tree)
     rootless = os.geteuid() != 0
     spec = runtime_spec(
         config,
@@ -77,6 +79,14 @@ def write_bundle(
     except OSError as error:
         raise _translated(error, target) from error
     return target
+
+
+def _refuse_links(tree: Path) -> None:
+    """runc 1.1 makes the standard links of /dev wherever a linked /dev leads (CVE-2026-41579)."""
+    for name in MOUNT_POINTS:
+        place = tree / name
+        if place.is_symlink() or (place.exists() and not place.is_dir()):
+            raise Unsafe(f"image: /{name} is not a directory; a runtime would be led out of the root")
 
 
 @contextmanager

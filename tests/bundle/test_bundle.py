@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from orlop.bundle import find_runtime, run_bundle, writable_root, write_bundle
+from orlop.errors import Cancelled, NotFound, Unsafe, Usage
+from orlop.job import Job
+from orlop.rootfs.mountinfo import mounts
+from tests.support.programs import image_config, make_root
+
+PROGRAMS = ("sh", "cat", "id", "ls", "grep", "sleep", "mknod", "touch", "env", "head")
+
+# the machine's own mounts of cgroups may be of the kind that crun refuses: a namespace with the plain kind
+_PLAIN_CGROUPS = "umount -l /sys/fs/cgroup/unified 2>/dev/null; exec"
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_root(tmp_path_factory.mktemp("tree") / "root", *PROGRAMS)
+
+
+def run_here(tree: Path, place: Path, script: str, *, user: str = "", network: str = "host") -> tuple[int, str]:
+    """Exit status and output of a script in a container over `tree`, by the runtime of this machine."""
+    out = place / "out"
+    code = f"""
+import sys
+from pathlib import Path
+from orlop.bundle import run_bundle, writable_root, write_bundle
+from tests.support.programs import image_config
+place = Path({str(place)!r})
+with writable_root(Path({str(tree)!r}), place / "scratch", place / "rootfs"):
+    config = image_config({{"Env": ["COLOUR=red"], "WorkingDir": "/not/there/yet"}})
+    write_bundle(place, config, command=["/bin/sh", "-c", {script!r}], user={user!r}, network={network!r})
+    sys.exit(run_bundle(place, scratch=place / "state"))
+"""
+    with out.open("wb") as stream:
+        done = subprocess.run(
+            [sys.executable, "-c", code], stdout=stream, stderr=stream, env=_environment(), timeout=60
+        )
+    return done.returncode, out.read_text()
+
+
+def _environment() -> dict[str, str]:
+    return {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry), "PATH": os.defpath}
+
+
+@pytest.mark.root
+@pytest.mark.peer
+@pytest.mark.parametrize("network", ["host", "none"])
+def test_a_container_runs_over_a_tree_that_it_does_not_change(tree: Path, tmp_path: Path, network: str) -> None:
+    script = "id -u; pwd; echo $COLOUR; touch /new && ls /new; grep NoNewPrivs /proc/self/status; exit 7"
+    status, out = run_here(tree, tmp_path, script, network=network)
+    assert status == 7, out
+    assert out.split("\n")[:4] == ["0", "/not/there/yet", "red", "/new"]
+    assert "NoNewPrivs:\t1" in out
+    assert not (tree / "new").exists()
+    assert not [mount for mount in mounts() if str(mount.target).startswith(str(tmp_path))]
+
+
+@pytest.mark.root
+@pytest.mark.peer
+def test_a_container_runs_as_the_user_of_the_image(tree: Path, tmp_path: Path) -> None:
+    status, out = run_here(tree, tmp_path, "id; echo $HOME; grep CapEff /proc/self/status", user="alice")
+    assert status == 0, out
+    assert out.startswith("uid=1000(alice) gid=100(users) groups=100(users),7(crew)\n/home/alice\n")
+    assert "CapEff:\t0000000000000000" in out
+
+
+@pytest.mark.root
+@pytest.mark.peer
+def test_device_nodes_are_dead_and_cannot_be_made(tmp_path: Path) -> None:
+    tree = make_root(tmp_path / "tree", *PROGRAMS)
+    os.mknod(tree / "zero", 0o666 | 0o020000, os.makedev(1, 5))
+    place = tmp_path / "place"
+    place.mkdir()
+    status, out = run_here(
+        tree, place, "head -c1 /zero; mknod /mine c 1 5; mknod /dev/mine c 1 5; head -c3 /dev/zero | cat"
+    )
+    assert "'/zero'" in out
+    assert "Permission denied" in out
+    assert out.count("Operation not permitted") == 2
+    assert out.endswith("\0\0\0")
+    assert status == 0
+
+
+@pytest.mark.root
+@pytest.mark.peer
+def test_EX26_a_linked_working_directory_is_made_inside_the_root(tree: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    evil = make_root(tmp_path / "evil", *PROGRAMS)
+    (evil / "not").symlink_to(outside)
+    place = tmp_path / "place"
+    place.mkdir()
+    run_here(evil, place, "touch here")
+    assert list(outside.iterdir()) == []
+
+
+@pytest.mark.root
+@pytest.mark.peer
+def test_EX26_linked_files_of_the_machine_are_not_reached(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    evil = make_root(tmp_path / "evil", *PROGRAMS)
+    (evil / "etc/mtab").symlink_to(outside / "mtab")
+    (evil / "etc/resolv.conf").symlink_to(outside / "resolv.conf")
+    place = tmp_path / "place"
+    place.mkdir()
+    run_here(evil, place, "cat /etc/mtab")
+    assert list(outside.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["dev", "proc", "sys"])
+def test_EX26_a_linked_mount_point_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "rootfs").mkdir()
+    (tmp_path / "rootfs" / name).symlink_to("/tmp")
+    with pytest.raises(Unsafe, match=f"/{name} is not a directory"):
+        write_bundle(tmp_path, image_config(), command=["x"])
+    assert not (tmp_path / "config.json").exists()
+
+
+@pytest.mark.root
+@pytest.mark.peer
+@pytest.mark.parametrize("runtime", ["crun", "runc"])
+def test_each_runtime_takes_what_we_write(tree: Path, tmp_path: Path, runtime: str) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    code = f"""
+import sys
+from pathlib import Path
+from orlop.bundle import run_bundle, writable_root, write_bundle
+from tests.support.programs import image_config
+place = Path({str(place)!r})
+with writable_root(Path({str(tree)!r}), place / "scratch", place / "rootfs"):
+    write_bundle(place, image_config({{"Cmd": ["/bin/id", "-un"]}}), user="alice")
+    sys.exit(run_bundle(place, scratch=place / "state", runtime={runtime!r}))
+"""
+    done = subprocess.run(
+        ["/usr/bin/unshare", "--mount", "/bin/sh", "-c", f'{_PLAIN_CGROUPS} "$@"', "sh", sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=_environment(),
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (0, "alice\n"), done.stderr
+
+
+@pytest.mark.root
+@pytest.mark.peer
+def test_a_container_runs_without_root() -> None:
+    place = Path("/tmp") / f"orlop-rootless-{os.getpid()}"  # where another user may go
+    place.mkdir(mode=0o755)
+    try:
+        rootfs = make_root(place / "rootfs", *PROGRAMS)
+        for path in (place, rootfs, *rootfs.rglob("*")):
+            os.chown(path, 1234, 1234, follow_symlinks=False)
+        code = f"""
+import sys
+from pathlib import Path
+from orlop.bundle import run_bundle, write_bundle
+from tests.support.programs import image_config
+place = Path({str(place)!r})
+write_bundle(place, image_config(), command=["/bin/sh", "-c", "id -u; touch /made; exit 3"])
+sys.exit(run_bundle(place, scratch=place / "state"))
+"""
+        drop = ["/usr/bin/setpriv", "--reuid=1234", "--regid=1234", "--clear-groups"]
+        done = subprocess.run(
+            [*drop, sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            env=_environment(),
+            cwd="/",
+            timeout=60,
+        )
+        assert (done.returncode, done.stdout) == (3, "0\n"), done.stderr
+        assert (rootfs / "made").stat().st_uid == 1234
+    finally:
+        subprocess.run(["/bin/rm", "-rf", str(place)], check=True)
+
+
+@pytest.mark.root
+@pytest.mark.peer
+def test_stopping_the_job_ends_the_container(tree: Path, tmp_path: Path) -> None:
+    job = Job()
+    with writable_root(tree, tmp_path / "scratch", tmp_path / "rootfs"):
+        command = ["/bin/sh", "-c", "trap 'exit 0' TERM; touch /up; while :; do sleep 0.1; done"]
+        write_bundle(tmp_path, image_config(), command=command)
+        thread = threading.Thread(target=_stop_when, args=(job, tmp_path / "rootfs/up"))
+        thread.start()
+        with pytest.raises(Cancelled):
+            run_bundle(tmp_path, scratch=tmp_path / "state", job=job)
+        thread.join()
+    assert list((tmp_path / "state/state").iterdir()) == [], "the runtime still knows the container"
+
+
+def _stop_when(job: Job, sign: Path) -> None:
+    end = time.monotonic() + 20
+    while not sign.exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    job.stop()
+
+
+@pytest.mark.root
+@pytest.mark.peer
+def test_signals_reach_the_container(tree: Path, tmp_path: Path) -> None:
+    code = f"""
+import sys
+from pathlib import Path
+from orlop.bundle import run_bundle, writable_root, write_bundle
+from tests.support.programs import image_config
+place = Path({str(tmp_path)!r})
+with writable_root(Path({str(tree)!r}), place / "scratch", place / "rootfs"):
+    command = ["/bin/sh", "-c", "trap 'exit 42' TERM; echo up; while :; do sleep 0.1; done"]
+    write_bundle(place, image_config(), command=command)
+    sys.exit(run_bundle(place, scratch=place / "state"))
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=_environment()
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 42
+
+
+def test_a_runtime_that_is_not_there_is_not_found(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="no such program"):
+        find_runtime(str(tmp_path / "none"))
+    with pytest.raises(NotFound, match="no kata in /usr/bin"):
+        find_runtime("kata")
+
+
+@pytest.mark.peer
+def test_a_runtime_is_found_by_name_and_by_path() -> None:
+    assert find_runtime("runc").name == "runc"
+    assert find_runtime(str(find_runtime("crun"))).name == "crun"
+    assert find_runtime().name in ("crun", "runc")
+
+
+def test_a_bundle_without_a_command_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "rootfs").mkdir()
+    with pytest.raises(Usage, match="names no command"):
+        write_bundle(tmp_path, image_config())
+    assert not (tmp_path / "config.json").exists()
