@@ -1,0 +1,65 @@
+"""Where to connect for the host of a reference, and with which certificates.
+
+TLS is verified always, but for what the user wrote into `Network.insecure`: `host[:port]` there means plain HTTP,
+`https://host[:port]` means TLS without verification. Neither is a fallback: nothing is ever tried twice (CR08).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import Denied, Invalid
+from ..settings import Network
+from .url import Url
+
+# where the name that people write is not the machine that answers
+_MACHINES = {"docker.io": "registry-1.docker.io"}
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What a TLS connection believes and shows: extra authorities (PEM) and a client certificate with its key."""
+
+    verify: bool = True
+    authorities: tuple[Path, ...] = ()
+    pair: tuple[Path, Path] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A registry: the `name` in references, the `url` that answers for it, and its one TLS configuration (CR07)."""
+
+    name: str
+    url: Url
+    trust: Trust
+
+
+def endpoint(name: str, network: Network) -> Endpoint:
+    """`name` is `host[:port]` as in a reference. Reads the certificate directories; `Invalid`, `Denied`."""
+    machine = _MACHINES.get(name, name)
+    plain = name in network.insecure or machine in network.insecure
+    url = Url.parse(f"{'http' if plain else 'https'}://{machine}/")
+    if plain:
+        return Endpoint(name, url, Trust())
+    verify = not {f"https://{name}", f"https://{machine}"} & network.insecure
+    return Endpoint(name, url, _trust({name: None, machine: None}, verify, network))
+
+
+def _trust(names: dict[str, None], verify: bool, network: Network) -> Trust:
+    authorities = [network.ca_file] if network.ca_file else []
+    pair = None
+    if network.client_cert:
+        pair = (network.client_cert, network.client_key or network.client_cert)
+    for folder in (base / name for base in network.certificate_dirs for name in names):
+        try:
+            files = sorted(folder.iterdir()) if folder.is_dir() else []
+        except OSError as error:
+            raise Denied(f"certificates {folder}: cannot be read: {error.strerror}") from error
+        authorities += [file for file in files if file.suffix == ".crt"]
+        for certificate in (file for file in files if file.suffix == ".cert"):
+            key = certificate.with_suffix(".key")
+            if key not in files:
+                raise Invalid(f"certificates {folder}: {certificate.name} has no {key.name} beside it")
+            pair = pair or (certificate, key)
+    return Trust(verify, tuple(authorities), pair)

@@ -1,0 +1,333 @@
+"""HTTP/1.1 on one connection (RFC 9112): send a request, read a head and a framed body, with bounds on both.
+
+Own, and not `http.client`, for three bounds that has not: one limit on the whole head, one deadline for it,
+and a least rate for bodies. It also saves the 35 ms of importing `email` and `ssl`.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ..errors import Invalid, Unavailable, Unsafe
+from ..job import Job
+from ..model.limits import HEADER_BYTES
+
+T = TypeVar("T", bound=bytes | int)
+
+# a body must bring this many bytes a second, averaged over the time-out (RX08); GPRS is ten times faster
+LEAST_RATE = 256
+# how soon a blocked read notices that its job was stopped, in seconds
+_SLICE = 0.5
+_RECEIVE = 64 << 10
+_RECORD = 16 << 10
+_GATHERED = 256 << 10
+_CHUNK_LINE = 4 << 10
+_STATUS = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [^\r\n]*)?")
+_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00\r\n]*?)[ \t]*")
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?")
+Fields = Sequence[tuple[str, str]]
+
+
+class Fault(Unavailable):
+    """A connection that failed at `step`: dns, connect, proxy, tls, send or read. `again`: trying anew may help."""
+
+    def __init__(self, message: str, *, step: str, hint: str = "", again: bool = True) -> None:
+        super().__init__(f"{message} ({step})", hint=hint)
+        self.step = step
+        self.again = again
+
+
+class Headers:
+    """Header fields of an answer; names are matched without regard to case."""
+
+    def __init__(self, fields: Iterable[tuple[str, str]]) -> None:
+        self._fields = [(name.lower(), value) for name, value in fields]
+
+    def get(self, name: str, default: str = "") -> str:
+        """The first value of that name."""
+        return next(iter(self.all(name)), default)
+
+    def all(self, name: str) -> list[str]:
+        return [value for key, value in self._fields if key == name.lower()]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    status: int
+    headers: Headers
+    length: int | None  # bytes of the body; None if only its end will tell
+    chunked: bool
+    lasting: bool  # the connection can be used again afterwards
+
+
+class Wire:
+    """A connection, plain or TLS. One request at a time; `job` is the one whose stop interrupts it."""
+
+    def __init__(self, link: socket.socket, host: str, timeout: float, clock: Callable[[], float]) -> None:
+        self.host = host
+        self.job = Job()
+        self.used = False  # a request was answered on it before
+        self._link = link
+        self._timeout = timeout
+        self._clock = clock
+        self._records = hasattr(link, "pending")
+        self._rest = b""
+        self._waited = 0.0
+        self._got = 0
+        link.settimeout(min(_SLICE, timeout))
+
+    def close(self) -> None:
+        self._link.close()
+
+    def idle(self) -> bool:
+        """Whether it can take another request: still open, and nothing has come that nobody asked for."""
+        if self._rest:
+            return False
+        try:
+            self._link.settimeout(0)
+            self._link.recv(1)  # nothing may come now: a byte is as bad as the end
+            return False
+        except (BlockingIOError, _want_read()):
+            return True
+        except OSError:
+            return False
+        finally:
+            self._link.settimeout(min(_SLICE, self._timeout))
+
+    def send(self, method: str, target: str, fields: Fields, body: bytes = b"") -> None:
+        """Send a request. The caller gives all fields, Host included."""
+        lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields)]
+        if body or method not in ("GET", "HEAD"):
+            lines.append(f"Content-Length: {len(body)}")
+        text = "\r\n".join(lines)
+        if (
+            not text.isascii()
+            or "\0" in text
+            or text.count("\n") != len(lines) - 1
+            or text.count("\r") != len(lines) - 1
+        ):
+            raise Invalid(f"{self.host}: a header to be sent has characters that HTTP does not allow")
+        self._link.settimeout(self._timeout)
+        try:
+            self._link.sendall(text.encode("ascii") + b"\r\n\r\n" + body)
+        except OSError as error:
+            raise Fault(f"{self.host}: connection broke while asking: {_reason(error)}", step="send") from error
+        finally:
+            self._link.settimeout(min(_SLICE, self._timeout))
+
+    def head(self, method: str) -> Head:
+        """The final answer's status and fields, within the time-out in all. `Unsafe` over 32 KiB."""
+        deadline = self._clock() + self._timeout
+        self._waited, self._got = 0.0, 0
+        for _ in range(8):
+            head = _parse(self._head_bytes(deadline), method, self.host)
+            if head.status >= 200:
+                self.used = True
+                return head
+        raise Invalid(f"{self.host}: too many interim answers")
+
+    def _head_bytes(self, deadline: float) -> bytes:
+        data = self._rest
+        while (end := data.find(b"\r\n\r\n")) < 0:
+            if len(data) > HEADER_BYTES:
+                raise Unsafe(f"{self.host}: headers of more than {HEADER_BYTES} bytes")
+            more = self._patiently(lambda: self._link.recv(_RECEIVE), deadline)
+            if not more:
+                state = "in the middle of its headers" if data else "before it answered"
+                raise Fault(f"{self.host}: closed the connection {state}", step="read")
+            data += more
+        if end > HEADER_BYTES:
+            raise Unsafe(f"{self.host}: headers of more than {HEADER_BYTES} bytes")
+        self._rest = data[end + 4 :]
+        return data[:end]
+
+    def receive(self, size: int) -> bytes:
+        """1 to `size` bytes as they come; `b""` at the end of the connection."""
+        if self._rest:
+            data, self._rest = self._rest[:size], self._rest[size:]
+            return data
+        if self._records:
+            return self._gather(min(size, _GATHERED))
+        return self._patiently(lambda: self._link.recv(size), None)
+
+    def _gather(self, size: int) -> bytes:
+        """TLS gives a record of 16 KiB at a time; take what has arrived, so that fewer and larger pieces go on."""
+        first = self._patiently(lambda: self._link.recv(min(size, _RECORD)), None)
+        parts, total = [first], len(first)
+        self._link.settimeout(0)
+        try:
+            while parts[-1] and total < size:
+                parts.append(self._link.recv(min(size - total, _RECORD)))
+                total += len(parts[-1])
+        except OSError:
+            pass  # mostly "nothing more yet"; a connection that broke says so again to the next call
+        finally:
+            self._link.settimeout(min(_SLICE, self._timeout))
+        self._got += total - len(first)
+        return b"".join(parts)
+
+    def receive_into(self, view: memoryview) -> int:
+        """As `receive`, without a copy."""
+        if self._rest:
+            data = self.receive(len(view))
+            view[: len(data)] = data
+            return len(data)
+        return self._patiently(lambda: self._link.recv_into(view), None)
+
+    def line(self) -> bytes:
+        """One line without its CRLF, for chunked bodies."""
+        while (end := self._rest.find(b"\r\n")) < 0:
+            if len(self._rest) > _CHUNK_LINE:
+                raise Invalid(f"{self.host}: a chunk header of more than {_CHUNK_LINE} bytes")
+            more = self._patiently(lambda: self._link.recv(_RECEIVE), None)
+            if not more:
+                raise Fault(f"{self.host}: closed the connection in the middle of a chunk", step="read")
+            self._rest += more
+        line, self._rest = self._rest[:end], self._rest[end + 2 :]
+        return line
+
+    def _patiently(self, call: Callable[[], T], deadline: float | None) -> T:
+        """Receive in slices, so that a stop is seen soon; `Fault` on silence, a crawl or a broken connection."""
+        began = self._clock()
+        while True:
+            try:
+                result = call()
+                break
+            except TimeoutError:
+                self.job.check()
+                now = self._clock()
+                if now - began >= self._timeout or (deadline is not None and now >= deadline):
+                    raise Fault(f"{self.host}: no byte for {self._timeout:g} s", step="read") from None
+            except OSError as error:
+                reason = _reason(error)
+                if "alert" in reason:  # TLS 1.3 refuses a client certificate only after the handshake
+                    raise Fault(f"{self.host}: refused us: {reason}", step="tls", again=False) from error
+                raise Fault(f"{self.host}: connection broke: {reason}", step="read") from error
+        now = self._clock()
+        if deadline is not None:
+            if now >= deadline:
+                raise Fault(f"{self.host}: headers not there after {self._timeout:g} s", step="read")
+            return result
+        self._waited += now - began
+        self._got += result if isinstance(result, int) else len(result)
+        if self._waited >= self._timeout:
+            if self._got < LEAST_RATE * self._waited:
+                raise Fault(f"{self.host}: {self._got} bytes in {self._waited:.0f} s are too slow", step="read")
+            self._waited, self._got = 0.0, 0
+        return result
+
+
+class Content:
+    """The body of one answer, framed as its head says. Ends early with `Fault`, never silently."""
+
+    def __init__(self, wire: Wire, head: Head) -> None:
+        self._wire = wire
+        self._chunked = head.chunked
+        self._left = head.length
+        if head.chunked:
+            self._left = 0
+        self._first = True
+        self.ended = head.length == 0 and not head.chunked
+
+    def read(self, size: int, /) -> bytes:
+        room = self._room(size)
+        if not room:
+            return b""
+        data = self._wire.receive(room)
+        self._took(len(data))
+        return data
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        room = self._room(len(buffer))
+        if not room:
+            return 0
+        count = self._wire.receive_into(buffer[:room])
+        self._took(count)
+        return count
+
+    def _room(self, size: int) -> int:
+        """How many bytes may be received now: up to the end of the body or of the chunk, 0 at the end."""
+        if self._chunked and not self.ended and self._left == 0:
+            self._next_chunk()
+        if self.ended or size <= 0:
+            return 0
+        return size if self._left is None else min(size, self._left)
+
+    def _took(self, count: int) -> None:
+        if self._left is None:
+            self.ended = count == 0
+            return
+        if count == 0:
+            raise Fault(f"{self._wire.host}: closed the connection with {self._left} bytes to come", step="read")
+        self._left -= count
+        if self._left == 0 and not self._chunked:
+            self.ended = True
+
+    def _next_chunk(self) -> None:
+        if not self._first and self._wire.line():
+            raise Invalid(f"{self._wire.host}: a chunk is longer than its header says")
+        self._first = False
+        match = _SIZE.fullmatch(self._wire.line())
+        if match is None:
+            raise Invalid(f"{self._wire.host}: a chunk header is malformed")
+        self._left = int(match[1], 16)
+        if self._left == 0:
+            self._trailers()
+            self.ended = True
+
+    def _trailers(self) -> None:
+        total = 0
+        while line := self._wire.line():
+            total += len(line)
+            if total > HEADER_BYTES:
+                raise Unsafe(f"{self._wire.host}: trailers of more than {HEADER_BYTES} bytes")
+
+
+def _parse(data: bytes, method: str, host: str) -> Head:
+    first, *lines = data.split(b"\r\n")
+    status_line = _STATUS.fullmatch(first)
+    if status_line is None:
+        raise Invalid(f"{host}: does not answer in HTTP", hint="is it the right port, and is TLS wanted?")
+    fields = []
+    for line in lines:
+        field = _FIELD.fullmatch(line)
+        if field is None:
+            raise Invalid(f"{host}: a header is malformed")
+        fields.append((field[1].decode("ascii"), field[2].decode("latin-1")))
+    headers, status = Headers(fields), int(status_line[2])
+    closing = "close" in headers.get("connection").lower() or status_line[1] == b"0"
+    length, chunked = _framing(headers, host)
+    if method == "HEAD" or status < 200 or status in (204, 304):
+        length, chunked = 0, False
+    return Head(status, headers, length, chunked, not closing and (chunked or length is not None))
+
+
+def _framing(headers: Headers, host: str) -> tuple[int | None, bool]:
+    """Length and whether it is chunked (RFC 9112 section 6.3); two answers to that question are refused."""
+    lengths, codings = set(headers.all("content-length")), headers.all("transfer-encoding")
+    if codings:
+        if [coding.lower() for coding in codings] != ["chunked"] or lengths:
+            raise Invalid(f"{host}: Transfer-Encoding is {', '.join(codings)[:80]!r}, expected chunked and no length")
+        return None, True
+    if not lengths:
+        return None, False
+    length = lengths.pop()
+    if lengths or re.fullmatch(r"[0-9]{1,18}", length, re.ASCII) is None:
+        raise Invalid(f"{host}: Content-Length is {length[:40]!r}, expected one number of bytes")
+    return int(length), False
+
+
+def _want_read() -> type[OSError]:
+    """What a TLS socket raises when nothing is there; plain ones must not have to import ssl for it."""
+    import sys
+
+    module = sys.modules.get("ssl")
+    return module.SSLWantReadError if module else BlockingIOError
+
+
+def _reason(error: OSError) -> str:
+    return str(getattr(error, "reason", None) or error.strerror or error).lower().replace("_", " ")

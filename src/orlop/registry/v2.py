@@ -1,0 +1,107 @@
+"""A repository of a registry as a source: OCI distribution-spec 1.1, which is Docker's registry API V2."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..errors import Unavailable
+from ..http.client import Client, Response
+from ..http.wire import Headers
+from ..job import Event, Job
+from ..model import media
+from ..model.descriptor import Descriptor
+from ..model.document import Document
+from ..model.limits import MANIFEST_BYTES
+from ..streams import read_limited
+from .answers import expect
+from .body import Download
+from .paging import tags
+
+_ACCEPT = ", ".join(media.ACCEPT)
+# distribution-spec 1.1, "Warnings": a client may stop at 4096 bytes
+_WARNING_BYTES = 4096
+
+
+class Registry:
+    """One repository of one registry; `ports.Source` and `ports.Lists`. Safe from any thread, cheap to make.
+
+    `host` and `repository` as in a `Reference`. `job` is that of `document` and `tags`.
+    """
+
+    def __init__(self, host: str, repository: str, client: Client, *, job: Job | None = None) -> None:
+        self._host = host
+        self._repository = repository
+        self._client = client
+        self._job = job or Job()
+        self._warned: set[str] = set()
+
+    @property
+    def origin(self) -> str:
+        return f"docker://{self._host}/{self._repository}"
+
+    def document(self, reference: str) -> Document:
+        """The manifest or index at a tag or digest; one request once it is known how to authenticate. `NotFound`
+        says whether it is the repository or the tag, if the registry does."""
+        separator = "@" if ":" in reference else ":"
+        what = f"{self._host}/{self._repository}{separator}{reference}"
+        failures = 0
+        while True:
+            with self._request(f"manifests/{reference}", [("Accept", _ACCEPT)], self._job) as answer:
+                expect(answer, (200,), what, self._client, self._host, self._repository)
+                try:
+                    raw = read_limited(answer, MANIFEST_BYTES, what=what)
+                except Unavailable as error:
+                    # the client tries requests again, but not bodies that are cut
+                    failures += 1
+                    if failures > self._job.retries:
+                        raise
+                    self._job.progress(Event("retry", subject=self._host, text=str(error)))
+                    continue
+                return Document.read(raw, answer.headers.get("content-type"))
+
+    @contextmanager
+    def open(self, wanted: Descriptor, *, offset: int = 0, end: int | None = None, job: Job) -> Iterator[Download]:
+        """The bytes `offset..end` of a blob, over as many connections as it takes. Foreign `urls` are not followed:
+        what is not in the repository itself is `NotFound` (CVE-2020-15157)."""
+        what = f"{self._host}/{self._repository}@{wanted.digest}"
+
+        def ask(headers: list[tuple[str, str]]) -> Response:
+            # from the registry each time: where it redirects to may be signed, and run out
+            answer = self._request(f"blobs/{wanted.digest}", headers, job)
+            try:
+                expect(answer, (200, 206, 416), what, self._client, self._host, self._repository)
+            except BaseException:
+                answer.close()
+                raise
+            return answer
+
+        with Download(ask, wanted, offset, end, job=job, base=self._client.base) as download:
+            yield download
+
+    def tags(self) -> Iterator[str]:
+        return tags(self._client, self._host, self._repository, job=self._job)
+
+    def _request(self, path: str, headers: list[tuple[str, str]], job: Job) -> Response:
+        answer = self._client.request(
+            self._host,
+            "GET",
+            f"/v2/{self._repository}/{path}",
+            headers=headers,
+            scope=f"repository:{self._repository}:pull",
+            repository=self._repository,
+            job=job,
+        )
+        if answer.own:
+            self._show_warnings(answer.headers, job)
+        return answer
+
+    def _show_warnings(self, headers: Headers, job: Job) -> None:
+        """`Warning: 299 - "text"`: shown once, never acted upon."""
+        for value in headers.all("warning"):
+            text = value.removeprefix("299 - ").strip('"')
+            if not value.startswith("299 - ") or not text.isprintable() or text in self._warned:
+                continue
+            if sum(map(len, self._warned)) + len(text) <= _WARNING_BYTES:
+                self._warned.add(text)
+                job.progress(Event("note", subject=self._host, text=f"{self._host} warns: {text}"))

@@ -1,0 +1,241 @@
+"""A server on a plain socket that answers as it is told, well or badly, and writes down all that it was asked."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import ssl
+import struct
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+
+CANARY = "c4nary-passw0rd"
+_SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A request as it arrived. `target` has the query, header names are lower case."""
+
+    method: str
+    target: str
+    headers: list[tuple[str, str]]
+    body: bytes
+    when: float
+    certificate: bool = False  # the client showed one
+
+    @property
+    def path(self) -> str:
+        return self.target.partition("?")[0]
+
+    def header(self, name: str) -> str:
+        return next((value for key, value in self.headers if key == name.lower()), "")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What to send. Without `raw`, a proper answer with a Content-Length, but for what the flags break."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: tuple[tuple[str, str], ...] = ()
+    raw: bytes | None = None  # sent instead of all of it, then the connection is closed
+    length: int | None = None  # Content-Length to claim
+    chunked: bool = False
+    close: bool = False  # no length at all: the end of the connection is the end
+    cut: int | None = None  # stop after so many bytes of the whole answer
+    reset: bool = False  # cut with RST instead of FIN
+    delay: float = 0.0  # seconds before the first byte
+    drip: float = 0.0  # seconds between single bytes of the answer
+    drip_after: int = 0  # bytes that still come at once
+
+
+Handler = Callable[[Seen], Answer]
+
+
+@dataclass
+class Lying:
+    """`with Lying() as server: server.on("/v2/", Answer(200))`. Answers of a path are used up in order, the last
+    one stays. Paths that nobody told about are 404."""
+
+    tls: ssl.SSLContext | None = None
+    address: str = "127.0.0.1"
+    seen: list[Seen] = field(default_factory=list)
+    connections: int = 0  # TCP connections that were accepted
+    first_bytes: list[bytes] = field(default_factory=list)
+    handshakes: int = 0
+    _routes: dict[str, list[Answer | Handler]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _open: set[socket.socket] = field(default_factory=set)
+
+    def __enter__(self) -> Lying:
+        family = socket.AF_INET6 if ":" in self.address else socket.AF_INET
+        self._listener = socket.create_server((self.address, 0), family=family, backlog=128)
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # shutdown, as close alone does not wake the thread in accept
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        with self._lock:
+            for link in self._open:
+                with contextlib.suppress(OSError):
+                    link.shutdown(socket.SHUT_RDWR)
+
+    @property
+    def host(self) -> str:
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self.tls else 'http'}://{self.host}"
+
+    def on(self, path: str, *answers: Answer | Handler) -> None:
+        with self._lock:
+            self._routes[path] = list(answers)
+
+    def asked(self, path: str) -> list[Seen]:
+        return [request for request in self.seen if request.path == path]
+
+    def secrets(self) -> list[tuple[str, str]]:
+        """Every credential that arrived, in whatever form."""
+        found = []
+        for request in self.seen:
+            found += [(name, value) for name, value in request.headers if name in _SECRET_HEADERS]
+            if CANARY in request.target or CANARY.encode() in request.body:
+                found.append(("canary", request.target))
+            if request.certificate:
+                found.append(("certificate", request.target))
+        return found
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                link, _ = self._listener.accept()
+            except OSError:
+                return
+            with self._lock:
+                self._open.add(link)
+                self.connections += 1
+            threading.Thread(target=self._serve, args=(link,), daemon=True).start()
+
+    def _serve(self, link: socket.socket) -> None:
+        raw = link
+        try:
+            if self.tls:
+                link = self.tls.wrap_socket(link, server_side=True)
+                self.handshakes += 1
+                with self._lock:
+                    self._open.discard(raw)
+                    self._open.add(link)
+            stream = link.makefile("rb")
+            while (request := self._read(stream, link)) is not None:
+                answer = self._answer(request)
+                if not self._send(link, request, answer):
+                    break
+        except (OSError, ValueError):
+            pass  # the client is free to leave at any time
+        finally:
+            with self._lock:
+                self._open.discard(link)
+            link.close()
+
+    def _read(self, stream: object, link: socket.socket) -> Seen | None:
+        readline, read = stream.readline, stream.read  # type: ignore[attr-defined]
+        first = readline(70_000)
+        if not first:
+            return None
+        with self._lock:
+            self.first_bytes.append(first)
+        method, target, _ = first.decode("latin-1").split(" ", 2)
+        headers = []
+        while (line := readline(70_000).decode("latin-1").rstrip("\r\n")) != "":
+            name, _, value = line.partition(":")
+            headers.append((name.lower(), value.strip()))
+        length = int(dict(headers).get("content-length", "0"))
+        certificate = isinstance(link, ssl.SSLSocket) and link.getpeercert() not in (None, {})
+        seen = Seen(method, target, headers, read(length), time.monotonic(), certificate)
+        with self._lock:
+            self.seen.append(seen)
+        return seen
+
+    def _answer(self, request: Seen) -> Answer:
+        with self._lock:
+            answers = self._routes.get(request.path) or [Answer(404)]
+            chosen = answers.pop(0) if len(answers) > 1 else answers[0]
+        return chosen if isinstance(chosen, Answer) else chosen(request)
+
+    def _send(self, link: socket.socket, request: Seen, answer: Answer) -> bool:
+        """Whether the connection may go on."""
+        data = answer.raw if answer.raw is not None else _render(request, answer)
+        time.sleep(answer.delay)
+        if answer.cut is not None:
+            data = data[: answer.cut]
+        at_once = answer.drip_after if answer.drip else len(data)
+        link.sendall(data[:at_once])
+        for position in range(at_once, len(data)):
+            link.sendall(data[position : position + 1])
+            time.sleep(answer.drip)
+        if answer.reset:
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        return answer.raw is None and answer.cut is None and not answer.close and not answer.reset
+
+
+def _render(request: Seen, answer: Answer) -> bytes:
+    lines = [f"HTTP/1.1 {answer.status} Whatever", *(f"{name}: {value}" for name, value in answer.headers)]
+    body = answer.body
+    if answer.chunked:
+        lines.append("Transfer-Encoding: chunked")
+        pieces = [body[start : start + 1000] for start in range(0, len(body), 1000)]
+        body = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+    elif answer.close:
+        lines.append("Connection: close")
+    else:
+        lines.append(f"Content-Length: {len(body) if answer.length is None else answer.length}")
+    head = "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
+    return head if request.method == "HEAD" else head + body
+
+
+def blob(content: bytes, *, etag: str = "", ranges: bool = True, **flags: bool) -> Handler:
+    """A handler that serves content as a good registry does, with ranges and If-Range."""
+
+    def answer(request: Seen) -> Answer:
+        headers = (("ETag", etag),) if etag else ()
+        match = re.fullmatch(r"bytes=(\d+)-(\d*)", request.header("range")) if ranges else None
+        if match is None or request.header("if-range") not in ("", etag):
+            return Answer(200, content, headers, **flags)  # type: ignore[arg-type]
+        start, last = int(match[1]), min(int(match[2] or len(content) - 1), len(content) - 1)
+        if start >= len(content):
+            return Answer(416, b"", (*headers, ("Content-Range", f"bytes */{len(content)}")))
+        where = ("Content-Range", f"bytes {start}-{last}/{len(content)}")
+        return Answer(206, content[start : last + 1], (*headers, where), **flags)  # type: ignore[arg-type]
+
+    return answer
+
+
+def cut_after(handler: Handler, body_bytes: int, *, reset: bool = False) -> Handler:
+    """The same, but the connection ends after so many bytes of the body."""
+
+    def answer(request: Seen) -> Answer:
+        whole = handler(request)
+        head = len(_render(request, whole)) - len(whole.body)
+        return Answer(whole.status, whole.body, whole.headers, cut=head + body_bytes, reset=reset)
+
+    return answer
+
+
+def redirect(location: str, status: int = 307, body: bytes = b"") -> Answer:
+    return Answer(status, body, (("Location", location),))
+
+
+def challenge(value: str, status: int = 401) -> Answer:
+    return Answer(status, b'{"errors":[{"code":"UNAUTHORIZED","message":"no"}]}', (("WWW-Authenticate", value),))
