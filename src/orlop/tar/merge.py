@@ -40,7 +40,7 @@ class Watcher(Protocol):
         """A directory's own metadata changes."""
 
     def linked(self, inode: Inode) -> None:
-        """An inode gets one more name."""
+        """An inode of a lower layer gets one more name."""
 
 
 def merge(layers: Sequence[Sequence[Entry]]) -> Tree:
@@ -133,8 +133,8 @@ class Merging:
             inode.links += 1
             if inode.touched != self._layer:
                 self._linked.add((directory, base))
-            if self._watcher is not None:
-                self._watcher.linked(inode)
+                if self._watcher is not None:
+                    self._watcher.linked(inode)
         else:
             inode = self._inode(entry)
         self._attach(directory, path, base, inode)

@@ -47,8 +47,8 @@ _FULL_SIZE = 0o77777777777
 _FAR = 9_000_000_000
 
 
-def read_entries(source: Readable) -> Iterator[Entry]:
-    """The members of the tar in `source`, which is read to its very end, in chunks of 1 MiB.
+def read_entries(source: Readable, *, limit: int = TAR_ENTRIES) -> Iterator[Entry]:
+    """The members (at most `limit`) of the tar in `source`, which is read to its very end, in chunks of 1 MiB.
 
     What follows the end-of-archive is read but never parsed; the two zero blocks may be missing, and so may the
     padding of the last member (many real layers lack them). The caller sees the last error only when it
@@ -57,7 +57,7 @@ def read_entries(source: Readable) -> Iterator[Entry]:
     `Invalid`: malformed or cut off. `Unsafe`: ambiguous between readers, or over a limit of `model.limits`.
     `Unsupported`: sparse members and types that are not files.
     """
-    return _Reader(source).entries()
+    return _Reader(source).entries(limit)
 
 
 class _Stream:
@@ -135,7 +135,7 @@ class _Reader:
         self._overrides: pax.Overrides | None = None
         self._extension_bytes = 0
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self, limit: int) -> Iterator[Entry]:
         stream = self._stream
         parse = self._headers.parse
         count = 0
@@ -152,8 +152,8 @@ class _Reader:
                 continue
             entry = self._member(header, at)
             count += 1
-            if count > TAR_ENTRIES:
-                raise Unsafe(f"tar: over {TAR_ENTRIES} members")
+            if count > limit:
+                raise Unsafe(f"tar: over {limit} members")
             yield entry
             if entry.size:
                 stream.skip(entry.size)
