@@ -88,8 +88,8 @@ class Collect:
             ]
             partials = [] if among is not None else self._stale_partials(needed)
             freed = sum(self._blobs.size(digest) or 0 for digest in blobs)
-            freed += sum(self._disk.bytes(f"derived/{kind}/{_file(digest)}") for kind, digest in derived)
-            freed += sum(self._disk.bytes(f"partial/{name}") for name in partials)
+            freed += sum(self._disk.space(f"derived/{kind}/{_file(digest)}") for kind, digest in derived)
+            freed += sum(self._disk.space(f"partial/{name}") for name in partials)
             if not dry_run:
                 for digest in blobs:
                     self._blobs.delete(digest)

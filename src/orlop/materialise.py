@@ -19,13 +19,14 @@ from .errors import Busy, Conflict, Damaged, NotFound
 from .graph import Leaf
 from .images import Image
 from .intake import Intake
-from .job import Event, Job, run_all
+from .job import Job, run_all
 from .model.digest import Digest
 from .model.image import chain_id
 from .model.tree import Entry
 from .ports import Layer, Stack
 from .rootfs import directory, mountinfo, mounting
 from .rootfs.choose import choose
+from .rootfs.ownership import ownership_record
 from .tar import index as tar_index
 from .tar.merge import merge
 from .tar.writer import write_tree
@@ -65,10 +66,17 @@ class Materialise:
         self._intake = intake
         self._session = session
 
-    def stack(self, image: Image, job: Job) -> Stack:
-        """The plain layers of an image, made ready where they are not; cheap when they are."""
+    @contextmanager
+    def stack(self, image: Image, job: Job) -> Iterator[Stack]:
+        """The plain layers of an image, made ready where they are not; cheap when they are. No collection takes
+        them away inside the context."""
+        with self._session.lease() as lease:
+            lease.rely_on([*(layer.digest for layer in image.manifest.layers), *image.config.diff_ids])
+            lease.rely_on(chains(image.config.diff_ids))
+            yield self._prepared(image, job)
+
+    def _prepared(self, image: Image, job: Job) -> Stack:
         diff_ids = image.config.diff_ids
-        self._session.rely_on([*diff_ids, *chains(diff_ids)])
         leaves = [
             Leaf(layer, diff_id)
             for layer, diff_id in zip(image.manifest.layers, diff_ids, strict=True)
@@ -80,7 +88,6 @@ class Materialise:
     def mount(self, image: Image, target: Path | None, driver: str, job: Job) -> Mounted:
         """Show an image read-only. The record of it is written first, so that a collection never misses it."""
         chosen, why = choose(driver, self._derived)
-        stack = self.stack(image, job)
         number = uuid.uuid4().hex[:12]
         for name in ("mounts", f"mounts/{number}"):
             self._disk.make_directory(name)
@@ -89,7 +96,8 @@ class Materialise:
         try:
             made = _make_directory(place)
             self._record(number, mounted, image.config.diff_ids, made=made)
-            chosen.mount(stack, place, job=job)
+            with self.stack(image, job) as stack:
+                chosen.mount(stack, place, job=job)
         except BaseException:
             self._forget(number)
             raise
@@ -134,22 +142,20 @@ class Materialise:
 
     def unpack(self, image: Image, target: Path, job: Job) -> Unpacked:
         """The tree of an image in a new or empty directory."""
-        stack = self.stack(image, job)
-        own = os.geteuid() == 0
-        job.progress(Event("note", image.manifest.digest, text=f"unpacking to {target}"))
-        written = directory.write_tree(stack.tree, stack.layers, target, job=job, own=own)
-        ownership = "applied"
-        if not own:
-            record = target.with_name(f"{target.name}.ownership.jsonl")
-            self._write_ownership(record, stack)
-            ownership = f"recorded in {record}"
+        own, ownership = os.geteuid() == 0, "applied"
+        with self.stack(image, job) as stack:
+            written = directory.write_tree(stack.tree, stack.layers, target, job=job, own=own)
+            if not own:
+                record = target.with_name(f"{target.name}.ownership.jsonl")
+                self._write_ownership(record, stack)
+                ownership = f"recorded in {record}"
         notes = (*stack.tree.notes, *written.notes)
         return Unpacked(target, image.manifest.digest, written.entries, written.bytes, notes, ownership)
 
     def export(self, image: Image, out: BinaryIO, job: Job) -> int:
         """The tree of an image as one tar."""
-        stack = self.stack(image, job)
-        return write_tree(stack.tree, lambda number: open(stack.layers[number].tar, "rb"), out, job=job)
+        with self.stack(image, job) as stack:
+            return write_tree(stack.tree, lambda number: open(stack.layers[number].tar, "rb"), out, job=job)
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -236,7 +242,7 @@ class Materialise:
     def _write_ownership(self, record: Path, stack: Stack) -> None:
         try:
             with open(record, "w", encoding="utf-8") as out:
-                for line in directory.ownership_record(stack.tree):
+                for line in ownership_record(stack.tree):
                     out.write(json.dumps(line) + "\n")
         except OSError as error:
             raise translate(error, "write", record) from error

@@ -296,8 +296,8 @@ class Store:
             images=len(list(self._catalog.names())),
             blobs=len(digests),
             blob_bytes=sum(self._blobs.size(digest) or 0 for digest in digests),
-            derived_bytes=self._disk.bytes("derived"),
-            partial_bytes=self._disk.bytes("partial"),
+            derived_bytes=self._disk.space("derived"),
+            partial_bytes=self._disk.space("partial"),
             free_bytes=found.f_bavail * found.f_frsize,
         )
 

@@ -14,7 +14,7 @@ from . import graph
 from .blobs.local import LocalBlobs
 from .blobs.partial import Partials
 from .catalog.sqlite import SqliteCatalog
-from .disk.session import Session
+from .disk.session import Lease, Session
 from .errors import NoSpace, NotFound, Unsupported
 from .graph import Choice, Leaf, Plan
 from .images import Images
@@ -79,11 +79,16 @@ class Transfer:
         """Fetch what `reference` names at `source` and call it `name`. `explicit`: the platform was asked for."""
         started = time.monotonic()
         root = graph.read(source, reference)
-        if root.is_schema1:
-            return self._pull_schema1(source, root, name, job, started)
-        plan = graph.plan(source, root, choice, job)
-        self._check_platform(plan, choice, explicit=explicit, job=job)
-        self._session.rely_on(plan.digests)
+        with self._session.lease() as lease:
+            if root.is_schema1:
+                return self._pull_schema1(source, root, name, job, lease, started)
+            plan = graph.plan(source, root, choice, job)
+            self._check_platform(plan, choice, explicit=explicit, job=job)
+            lease.rely_on(plan.digests)
+            return self._execute(source, plan, name, started, prepare=prepare, job=job)
+
+    def _execute(self, source: Source, plan: Plan, name: str, started: float, *, prepare: bool, job: Job) -> Pulled:
+        root = plan.root
         present = self._announce(plan, prepare=prepare, job=job)
         taken = self._take(source, plan.leaves, prepare=prepare, job=job)
         for descriptor, raw in plan.configs:
@@ -158,19 +163,21 @@ class Transfer:
                     raise NotFound(text, hint="it is the only one there")
                 job.progress(Event("note", plan.root.digest, text=text))
 
-    def _pull_schema1(self, source: Source, root: Document, name: str, job: Job, started: float) -> Pulled:
+    def _pull_schema1(
+        self, source: Source, root: Document, name: str, job: Job, lease: Lease, started: float
+    ) -> Pulled:
         """Docker's oldest manifests: sizes are asked for, diff IDs found out, a config and a manifest made."""
         if not isinstance(source, Sizes):
             raise Unsupported(f"{name}: a schema 1 manifest outside a registry is not supported")
         layers = [Descriptor(DOCKER_LAYER_GZIP, digest, source.size(digest)) for digest in legacy.layers_of(root.raw)]
         unique = {layer.digest: layer for layer in layers}
-        self._session.rely_on([root.digest, *unique])
+        lease.rely_on([root.digest, *unique])
         job.progress(Event("plan", root.digest, total=sum(layer.size for layer in unique.values()), count=len(unique)))
         taken = self._take(source, [Leaf(layer) for layer in unique.values()], prepare=False, job=job)
         diff_ids = {digest: self._intake.discover(layer, job=job) for digest, layer in unique.items()}
         config, manifest = legacy.convert(root.raw, [(layer, diff_ids[layer.digest]) for layer in layers])
         config_digest = Digest.of(config)
-        self._session.rely_on([config_digest, manifest.digest, *diff_ids.values()])
+        lease.rely_on([config_digest, manifest.digest, *diff_ids.values()])
         self._blobs.put(config_digest, config)
         for document in (root, manifest):
             self._blobs.put(document.digest, document.raw)

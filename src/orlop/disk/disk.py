@@ -64,7 +64,7 @@ class Disk:
         except OSError as error:
             raise translate(error, "list", self.path(directory)) from error
 
-    def bytes(self, name: str) -> int:
+    def space(self, name: str) -> int:
         """What a file, or all files below a directory, take on disk. What vanishes meanwhile counts nothing."""
         path, total = self.path(name), 0
         if not os.path.isdir(path):

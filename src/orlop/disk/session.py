@@ -1,7 +1,7 @@
 """A session: what one open store has in hand -- its temporary files, and the digests it relies on.
 
-`sessions/<id>.lock` is locked as long as the process lives; beside it `sessions/<id>/` holds drafts and the
-file `lease`, one digest a line. Whoever opens the store clears away sessions whose lock is free.
+`sessions/<id>.lock` is locked as long as the process lives; beside it `sessions/<id>/` holds drafts, and files
+`lease-<id>`, one digest a line. Whoever opens the store clears away sessions whose lock is free.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import fcntl
 import os
 import threading
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from ..model.digest import Digest
 from .disk import Disk, translate
@@ -20,7 +21,7 @@ _LEASE_BYTES = 64 << 20
 
 
 class Session:
-    """Made at the first use of `scratch` or `rely_on`; ends with `close`, or with the process."""
+    """Made at the first use of `scratch` or `lease`; ends with `close`, or with the process."""
 
     def __init__(self, disk: Disk, locks: Locks) -> None:
         self._disk = disk
@@ -35,20 +36,18 @@ class Session:
             self._start()
         return f"sessions/{self._id}/{uuid.uuid4().hex}"
 
-    def rely_on(self, digests: Iterable[Digest]) -> None:
-        """From now until `close`, no collection removes these or what is derived from them.
-
-        Say so first, look for the blob after: a sweep runs either before (then the blob is not found) or
-        after (then it reads this).
-        """
-        with self._guard, self._locks.shared():
+    @contextmanager
+    def lease(self) -> Iterator[Lease]:
+        """Something to say what is needed with, as long as the context lasts."""
+        with self._guard:
             self._start()
-            descriptor = self._disk.create(f"sessions/{self._id}/lease", keep=True)
-            try:
-                text = "".join(f"{digest}\n" for digest in digests).encode()
-                self._disk.write(descriptor, text, os.fstat(descriptor).st_size)
-            finally:
-                os.close(descriptor)
+        name = f"sessions/{self._id}/lease-{uuid.uuid4().hex}"
+        descriptor = self._disk.create(name)
+        try:
+            yield Lease(self._disk, self._locks, descriptor)
+        finally:
+            os.close(descriptor)
+            self._disk.remove(name)
 
     def close(self) -> None:
         """Idempotent."""
@@ -66,6 +65,22 @@ class Session:
                 self._disk.make_directory(f"sessions/{self._id}")
             else:
                 os.close(descriptor)
+
+
+class Lease:
+    """What one operation relies on: no collection removes it, or what is derived from it."""
+
+    def __init__(self, disk: Disk, locks: Locks, descriptor: int) -> None:
+        self._disk = disk
+        self._locks = locks
+        self._descriptor = descriptor
+
+    def rely_on(self, digests: Iterable[Digest]) -> None:
+        """Say so first, look for the blob after: a sweep runs either before (then the blob is not found) or
+        after (then it reads this)."""
+        text = "".join(f"{digest}\n" for digest in digests).encode()
+        with self._locks.shared():
+            self._disk.write(self._descriptor, text, os.fstat(self._descriptor).st_size)
 
 
 def clear(disk: Disk) -> int:
@@ -91,9 +106,12 @@ def clear(disk: Disk) -> int:
 def leased(disk: Disk) -> set[Digest]:
     """Digests that live sessions rely on. Call under the exclusive store lock."""
     digests: set[Digest] = set()
-    for name in disk.names("sessions"):
-        raw = disk.read(f"sessions/{name}/lease", _LEASE_BYTES) if "." not in name else None
-        digests.update(Digest(line) for line in (raw or b"").decode().split())
+    for session in disk.names("sessions"):
+        if session.endswith(".lock"):
+            continue
+        for name in disk.names(f"sessions/{session}"):
+            raw = disk.read(f"sessions/{session}/{name}", _LEASE_BYTES) if name.startswith("lease-") else None
+            digests.update(Digest(line) for line in (raw or b"").decode().split())
     return digests
 
 
