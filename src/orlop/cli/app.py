@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from .progress import Progress
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_GRACE = 2.0  # seconds between asking a job to stop and breaking off what the main thread waits for
+
+
+def _overdue(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _environment() -> Mapping[str, str]:
@@ -122,6 +127,8 @@ class App:
 
     def release_signals(self) -> None:
         """Give SIGINT and SIGTERM back, for commands that handle them in their own way."""
+        if signal.SIGALRM in self._handlers:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         while self._handlers:
             number, handler = self._handlers.popitem()
             signal.signal(number, handler)
@@ -130,6 +137,11 @@ class App:
         if threading.current_thread() is threading.main_thread():
             self._handlers = {number: signal.signal(number, self._interrupt) for number in _SIGNALS}
         return self
+
+    @property
+    def stopping(self) -> bool:
+        """Whether a job was asked to stop."""
+        return self._job is not None and self._job.stopped
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -151,6 +163,9 @@ class App:
         self._job.stop()
         if not self.quiet:
             os.write(2, b"\norlop: stopping; once more ends at once\n")
+        # some calls of the system wait without looking at the job: name look-ups, handshakes
+        self._handlers[signal.SIGALRM] = signal.signal(signal.SIGALRM, _overdue)
+        signal.setitimer(signal.ITIMER_REAL, _GRACE)
 
     def _log(self) -> None:
         import logging

@@ -60,5 +60,9 @@ class Display:
     def note(self, text: str) -> None:
         self._progress.console.print(text, markup=False, soft_wrap=True)
 
+    def refresh(self) -> None:
+        """Draw now; it draws itself ten times a second."""
+        self._progress.refresh()
+
     def close(self) -> None:
         self._progress.stop()

@@ -83,7 +83,8 @@ def inspect(app: App, reference: str, platform: str | None, as_json: bool) -> No
         app.finish()
         shown = _of_document(reference, found)
     else:
-        shown = _of_image(_image(app, reference, platform))
+        image = _image(app, reference, platform)
+        shown = _of_image(image, app.store().document(image.target.digest))
     if as_json:
         output.document(shown)
     else:
@@ -103,13 +104,14 @@ def _of_document(reference: str, found: Document) -> dict[str, Any]:
     }
 
 
-def _of_image(image: Image) -> dict[str, Any]:
+def _of_image(image: Image, target: Document) -> dict[str, Any]:
     layers = image.manifest.layers
     return {
         "name": image.name,
         **_described(image.target),
         "manifest": _described(image.manifest.descriptor),
         "platform": str(image.platform),
+        "manifests": [_described(child) for child in target.manifests],
         "created": image.config.created,
         "layers": [
             {**_described(layer), "diffId": diff_id}
@@ -151,7 +153,7 @@ def _print(shown: dict[str, Any]) -> None:
         print()
         rows = [(m.get("platform", ""), m["digest"], output.size(m["size"])) for m in shown["manifests"]]
         output.table(("PLATFORM", "MANIFEST", ">SIZE"), rows)
-    elif shown["layers"]:
+    if shown["layers"]:
         print()
         output.table(("LAYER", ">SIZE"), [(layer["digest"], output.size(layer["size"])) for layer in shown["layers"]])
         print(f"{len(shown['layers'])} layers, {output.size(shown['layersSize'])}")

@@ -17,6 +17,7 @@ BUG = 1
 USAGE = 2
 NO_SPACE = 7
 INTERRUPTED = 130
+_COMPLETE = "_ORLOP_COMPLETE"  # set by the scripts of `orlop completion`
 BROKEN_PIPE = 141  # what a shell reports for a program that SIGPIPE ended
 
 
@@ -30,7 +31,7 @@ def main() -> NoReturn:
 
 
 def run(arguments: Sequence[str], app: App | None = None) -> int:
-    """Run one command line; returns its exit code. Nothing but `SystemExit` (of shell completion) comes out."""
+    """Run one command line; returns its exit code."""
     from .app import App
 
     app = app or App()
@@ -40,7 +41,7 @@ def run(arguments: Sequence[str], app: App | None = None) -> int:
     except BrokenPipeError:
         return _broken_pipe()
     except KeyboardInterrupt:
-        app.say("orlop: interrupted")
+        app.say("orlop: interrupted" + ("; what was fetched is kept, run it again to go on" if app.stopping else ""))
         return INTERRUPTED
     except Error as error:
         return _report(error, app)
@@ -55,15 +56,22 @@ def _invoke(arguments: list[str], app: App) -> int:
 
     from .root import root
 
+    if instruction := app.environment.get(_COMPLETE):
+        from click.shell_completion import shell_complete
+
+        return shell_complete(root, {"obj": app}, "orlop", _COMPLETE, instruction)
     try:
-        status = root.main(arguments, prog_name="orlop", standalone_mode=False, obj=app)
+        # not click's own main(): that has its say on broken pipes and interrupts
+        with root.make_context("orlop", arguments, obj=app) as context:
+            status = root.invoke(context)
         sys.stdout.flush()
+    except click.exceptions.Exit as end:
+        return end.exit_code
     except click.UsageError as error:
         app.say(_usage(error))
         return USAGE
-    except click.Abort:
-        app.say("orlop: interrupted")
-        return INTERRUPTED
+    except click.Abort as error:
+        raise KeyboardInterrupt from error
     except click.ClickException as error:
         app.say(f"orlop: {error.format_message()}")
         return error.exit_code

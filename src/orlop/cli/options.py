@@ -178,7 +178,7 @@ def complete(context: click.Context, _parameter: click.Parameter, incomplete: st
 
     app = context.ensure_object(App)
     try:
-        names = [listed.name for listed in app.store().images()]
+        names = app.store().names()
     except (Error, OSError):
         return []
     both = [(Reference.parse(name).familiar, name) for name in names]

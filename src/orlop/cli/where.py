@@ -31,7 +31,8 @@ def looking(reference: str) -> Iterator[None]:
             raise
         name = local_name(reference)
         advice = f"try docker://{name}, or orlop pull {name}"
-        raise NotFound(error.message, hint=f"{error.hint}; or {advice}" if error.hint else advice) from error
+        near = f"{error.hint} else " if error.hint.startswith("did you mean") else ""
+        raise NotFound(error.message, hint=near + advice) from error
 
 
 def ensure(app: App, reference: str, platform: str | None, policy: str) -> str:

@@ -1,0 +1,335 @@
+"""Each command over a real store, filled from layouts."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import tarfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orlop.cli import output
+from tests.cli.conftest import IMAGE, INDEX
+from tests.support.command_line import Orlop
+from tests.support.images import make_image, make_layer, write_layout
+
+
+def test_pull_prints_a_digest_a_line_and_nothing_else(orlop: Orlop, layout: Path) -> None:
+    result = orlop("pull", f"oci:{layout}:one", f"oci:{layout}:many")
+    assert (result.status, result.lines) == (0, [IMAGE.digest, INDEX.digest])
+    assert f"done: {IMAGE.document.layers[0].digest.short}" in result.err
+    assert "localhost/shelf:one: " in result.err
+    assert orlop("pull", "-q", f"oci:{layout}:one").err == ""
+
+
+def test_pull_goes_on_after_a_failure_and_exits_6(orlop: Orlop, layout: Path) -> None:
+    result = orlop("pull", f"oci:{layout}:none", f"oci:{layout}:one")
+    assert (result.status, result.lines) == (6, [IMAGE.digest])
+    assert f"orlop: oci:{layout}:none: " in result.err
+    assert result.err.endswith("orlop: 1 of 2 references failed; the others are in the store\n")
+    assert orlop("pull", f"oci:{layout}:none").status == 3
+
+
+def test_pull_as_json_has_these_keys(orlop: Orlop, layout: Path) -> None:
+    result = orlop("pull", "--json", "--platform", "all", f"oci:{layout}:many", f"oci:{layout}:none")
+    done, failed = result.json()
+    assert list(done) == ["reference", "name", "digest", "manifests", "fetched", "present", "seconds"]
+    assert done["name"] == "localhost/shelf:many"
+    assert len(done["manifests"]) == 2
+    assert set(failed) == {"reference", "error"}
+
+
+def test_a_dry_run_tells_the_plan_and_keeps_nothing(orlop: Orlop, layout: Path) -> None:
+    (planned,) = orlop("pull", "--dry-run", "--json", f"oci:{layout}:one").json()
+    assert list(planned) == ["reference", "name", "digest", "blobs", "fetch", "present", "requests"]
+    sizes = [layer.size for layer in IMAGE.document.layers]
+    assert planned["fetch"] == sum(sizes)
+    assert [blob["size"] for blob in planned["blobs"]] == sorted(sizes, reverse=True)
+    table = orlop("pull", "--dry-run", f"oci:{layout}:one")
+    assert table.lines[0].split() == ["BLOB", "SIZE", "KEPT"]
+    assert len(table.lines) == 3
+    assert orlop("images", "--json").json() == []
+
+
+def test_images_are_listed_short_for_people_and_whole_for_programs(filled: Orlop) -> None:
+    table = filled("images").lines
+    assert table[0].split() == ["NAME", "DIGEST", "PLATFORMS", "CREATED", "SIZE"]
+    assert [line.split()[0] for line in table[1:]] == ["debian:12", "ghcr.io/owner/tools:1"]
+    rows = filled("images", "--json").json()
+    assert list(rows[0]) == ["name", "digest", "platforms", "created", "updated", "size", "complete"]
+    assert [row["name"] for row in rows] == ["docker.io/library/debian:12", "ghcr.io/owner/tools:1"]
+    assert rows[0]["digest"] == IMAGE.digest
+    datetime.fromisoformat(rows[0]["updated"])
+    assert filled("images", "-q").lines == ["debian:12", "ghcr.io/owner/tools:1"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [("deb", ["debian:12"]), ("debian:*", ["debian:12"]), ("ghcr.io/*", ["ghcr.io/owner/tools:1"]), ("zzz", [])],
+)
+def test_images_are_found_by_pattern(filled: Orlop, pattern: str, found: list[str]) -> None:
+    assert filled("images", "-q", pattern).lines == found
+
+
+def test_manifest_and_config_are_the_raw_bytes(filled: Orlop, layout: Path) -> None:
+    assert filled("manifest", "debian:12").raw == IMAGE.document.raw
+    assert filled("manifest", "ghcr.io/owner/tools:1").raw == INDEX.document.raw
+    assert filled("manifest", f"oci:{layout}:many").raw == INDEX.document.raw
+    assert filled("config", "debian:12").raw == IMAGE.config
+    assert filled("config", "store:debian:12").raw == IMAGE.config
+
+
+def test_digest_is_that_of_the_name(filled: Orlop, layout: Path) -> None:
+    assert filled("digest", "ghcr.io/owner/tools:1").lines == [INDEX.digest]
+    assert filled("digest", f"oci:{layout}:one").lines == [IMAGE.digest]
+    assert filled("digest", "--json", "debian:12").json() == {
+        "reference": "debian:12",
+        "digest": IMAGE.digest,
+        "mediaType": IMAGE.document.media_type,
+        "size": len(IMAGE.document.raw),
+    }
+
+
+def test_inspect_shows_an_image_and_its_index(filled: Orlop) -> None:
+    shown = filled("inspect", "--json", "ghcr.io/owner/tools:1").json()
+    assert shown["digest"] == INDEX.digest
+    assert shown["manifest"]["digest"] == IMAGE.digest
+    assert shown["platform"] == "linux/amd64"
+    assert [child["platform"] for child in shown["manifests"]] == ["linux/amd64", "linux/arm64/v8"]
+    assert shown["layersSize"] == sum(layer.size for layer in IMAGE.document.layers)
+    assert [layer["diffId"] for layer in shown["layers"]] == json.loads(IMAGE.config)["rootfs"]["diff_ids"]
+    assert shown["config"]["Cmd"] == ["/bin/sh"]
+    text = filled("inspect", "debian:12").out
+    for part in ("docker.io/library/debian:12", IMAGE.digest, "linux/amd64", "/bin/sh", "2 layers"):
+        assert part in text
+
+
+def test_inspect_of_a_source_keeps_nothing(orlop: Orlop, layout: Path) -> None:
+    shown = orlop("inspect", "--json", f"oci:{layout}:many").json()
+    assert shown["platforms"] == ["linux/amd64", "linux/arm64/v8"]
+    assert "linux/arm64/v8" in orlop("inspect", f"oci:{layout}:many").out
+    assert orlop("images", "-q").lines == []
+
+
+def test_history_is_newest_first_with_sizes_of_layers(orlop: Orlop, tmp_path: Path) -> None:
+    history: list[dict[str, Any]] = [
+        {"created": "2020-01-01T00:00:00.123456789Z", "created_by": "/bin/sh -c #(nop) ADD file:x in / "},
+        {"created": "2020-01-02T00:00:00Z", "created_by": "ENV A=\x1b[31mB", "empty_layer": True},
+        {"created": "2020-01-03T00:00:00Z", "created_by": "RUN x", "comment": "buildkit"},
+    ]
+    image = make_image([make_layer({"a": b"a"}), make_layer({"b": b"b"})], config={"history": history})
+    shelf = write_layout(tmp_path / "h", {"1": image})
+    orlop("pull", f"oci:{shelf}:1")
+    rows = orlop("history", "--json", "localhost/h:1").json()
+    assert [row["createdBy"] for row in rows] == [step["created_by"] for step in reversed(history)]
+    assert [row["layer"] for row in rows] == [image.document.layers[1].digest, None, image.document.layers[0].digest]
+    text = orlop("history", "localhost/h:1").out
+    assert "ADD file:x in /\n" in text
+    assert "#(nop)" not in text
+    assert "\x1b" not in text
+
+
+def test_tags_are_local_unless_a_source_is_named(filled: Orlop, layout: Path) -> None:
+    assert filled("tags", "debian").lines == ["12"]
+    assert filled("tags", f"oci:{layout}").lines == ["one", "many"]
+    assert filled("tags", "--json", "debian").json() == {"repository": "debian", "tags": ["12"]}
+    missing = filled("tags", "alpine")
+    assert (missing.status, missing.err) == (3, "orlop: alpine: not in the store; try orlop tags docker://alpine\n")
+
+
+@pytest.mark.parametrize("command", ["inspect", "manifest", "config", "digest", "history"])
+def test_what_is_not_in_the_store_is_not_looked_for_elsewhere(filled: Orlop, command: str) -> None:
+    result = filled(command, "alpine:3")
+    assert (result.status, result.out) == (3, "")
+    assert result.err == "orlop: alpine:3: not in the store; try docker://alpine:3, or orlop pull alpine:3\n"
+    assert "did you mean debian:12?" in filled(command, "debian:13").err
+
+
+def test_tag_and_untag_move_names(filled: Orlop) -> None:
+    assert filled("tag", "debian:12", "mine:1").lines == [IMAGE.digest]
+    assert filled("tag", "ghcr.io/owner/tools:1", "mine:1").lines == [INDEX.digest]
+    assert filled("untag", "mine:1").lines == [INDEX.digest]
+    assert filled("untag", "mine:1").status == 3
+    assert filled("tag", "debian:12", "mine@sha256:" + "0" * 64).status == 2
+
+
+def test_rm_removes_names_and_goes_on_after_a_failure(filled: Orlop) -> None:
+    result = filled("rm", "none:1", "debian:12")
+    assert result.status == 6
+    assert "orlop: none:1: " in result.err
+    assert filled("images", "-q").lines == ["ghcr.io/owner/tools:1"]
+    (removed,) = filled("rm", "--json", "ghcr.io/owner/tools:1").json()
+    assert set(removed) == {"reference", "removed", "bytes"}
+    assert IMAGE.digest in removed["removed"]
+    assert filled("df", "--json").json()["blobs"] == 0
+
+
+def test_gc_frees_what_has_no_name(filled: Orlop) -> None:
+    filled("untag", "debian:12")
+    filled("untag", "ghcr.io/owner/tools:1")
+    dry = filled("gc", "--dry-run", "--json").json()
+    assert list(dry) == ["removed", "derived", "partials", "bytes", "dryRun"]
+    assert dry["dryRun"] is True
+    assert filled("df", "--json").json()["blobs"] > 0
+    done = filled("gc")
+    assert sorted(done.lines) == sorted(dry["removed"])
+    assert "freed " in done.err
+    assert filled("df", "--json").json()["blobs"] == 0
+
+
+def test_fsck_tells_damage_and_exits_5(filled: Orlop) -> None:
+    whole = filled("fsck")
+    assert (whole.status, whole.out) == (0, "")
+    assert "no faults in " in whole.err
+    layer = IMAGE.document.layers[1]
+    blob = filled.store / "blobs/sha256" / layer.digest.encoded
+    blob.chmod(0o644)
+    blob.write_bytes(b"x" * layer.size)
+    broken = filled("fsck")
+    assert broken.status == 5
+    assert layer.digest in broken.out
+    shown = filled("fsck", "--json").json()
+    assert list(shown) == ["blobs", "bytes", "derived", "findings"]
+    assert set(shown["findings"][0]) == {"kind", "subject", "text"}
+
+
+def test_df_counts_bytes(filled: Orlop) -> None:
+    shown = filled("df", "--json").json()
+    assert list(shown) == ["images", "blobs", "blobBytes", "derivedBytes", "partialBytes", "freeBytes"]
+    assert shown["images"] == 2
+    files = [path for path in (filled.store / "blobs/sha256").iterdir() if path.is_file()]
+    assert shown["blobs"] == len(files)
+    assert shown["blobBytes"] == sum(path.stat().st_size for path in files)
+    assert filled("df").lines[0].split() == ["WHAT", "COUNT", "SIZE"]
+
+
+def test_unpack_says_what_became_of_owners(filled: Orlop, tmp_path: Path) -> None:
+    result = filled("unpack", "debian:12", str(tmp_path / "out"))
+    assert (result.status, result.lines) == (0, [str(tmp_path / "out")])
+    assert "; ownership " in result.err
+    assert (tmp_path / "out/etc/motd").read_text() == "changed\n"
+    assert not (tmp_path / "out/etc/gone").exists()
+    shown = filled("unpack", "--json", "debian:12", str(tmp_path / "more")).json()
+    assert list(shown) == ["directory", "digest", "entries", "bytes", "ownership", "notes"]
+
+
+def test_unpack_fetches_what_is_missing_unless_told_not_to(orlop: Orlop, layout: Path, tmp_path: Path) -> None:
+    reference = f"oci:{layout}:one"
+    never = orlop("unpack", "--pull", "never", reference, str(tmp_path / "out"))
+    assert never.status == 3
+    assert "--pull never" in never.err
+    assert orlop("unpack", "--pull", "never", "localhost/shelf:one", str(tmp_path / "out")).status == 3
+    assert orlop("unpack", reference, str(tmp_path / "out")).status == 0
+    assert orlop("images", "-q").lines == ["localhost/shelf:one"]
+    assert orlop("unpack", "--pull", "never", "localhost/shelf:one", str(tmp_path / "again")).status == 0
+
+
+def test_export_is_one_tar_on_stdout_or_in_a_file(filled: Orlop, tmp_path: Path) -> None:
+    raw = filled("export", "debian:12").raw
+    assert filled("export", "debian:12", "-o", str(tmp_path / "x.tar")).out == ""
+    assert (tmp_path / "x.tar").read_bytes() == raw
+    with tarfile.open(fileobj=io.BytesIO(raw)) as tar:
+        names = tar.getnames()
+        motd = tar.extractfile("etc/motd")
+        assert motd is not None
+        assert motd.read() == b"changed\n"
+    assert "etc/gone" not in names
+
+
+def test_a_failed_export_leaves_no_file(filled: Orlop, tmp_path: Path) -> None:
+    target = tmp_path / "place"
+    target.mkdir()
+    for path in (filled.store / "blobs/sha256").iterdir():
+        path.unlink()
+    assert filled("export", "debian:12", "-o", str(target / "x.tar")).status != 0
+    assert list(target.iterdir()) == []
+    missing = filled("export", "--pull", "never", "debian:12", "-o", str(tmp_path / "no/such/x.tar"))
+    assert missing.status != 0
+    assert "bug" not in missing.err
+
+
+@pytest.mark.root
+def test_mounts_are_made_listed_and_undone(filled: Orlop, tmp_path: Path) -> None:
+    target = tmp_path / "mnt"
+    made = filled("mount", "debian:12", str(target))
+    assert (made.status, made.lines) == (0, [str(target)])
+    assert made.err.startswith("mounted with ")
+    try:
+        assert (target / "etc/motd").read_text() == "changed\n"
+        (listed,) = filled("mount", "--json").json()
+        assert list(listed) == ["name", "digest", "directory", "driver", "why"]
+        assert listed["directory"] == str(target)
+        assert str(target) in filled("mount").out
+    finally:
+        undone = filled("umount", "debian:12")
+    assert (undone.status, undone.err) == (0, f"{target}: unmounted\n")
+    assert not target.is_mount()
+    assert filled("mount", "--json").json() == []
+    assert filled("umount", "debian:12").status == 3
+
+
+@pytest.mark.root
+def test_a_forced_driver_is_the_one_that_is_told(filled: Orlop, tmp_path: Path) -> None:
+    for driver in ("overlay", "directory"):
+        shown = filled("mount", "--json", "--driver", driver, "debian:12", str(tmp_path / driver)).json()
+        assert shown["driver"] == driver
+        assert filled("umount", str(tmp_path / driver)).status == 0
+
+
+def test_names_complete_from_the_store(filled: Orlop) -> None:
+    def complete(*words: str) -> list[str]:
+        environment = {
+            "PYTHONPATH": ":".join(entry for entry in sys.path if entry),
+            "ORLOP_STORE": str(filled.store),
+            "_ORLOP_COMPLETE": "bash_complete",
+            "COMP_WORDS": " ".join(("orlop", *words)),
+            "COMP_CWORD": str(len(words)),
+        }
+        done = subprocess.run(
+            [sys.executable, "-m", "orlop"], env=environment, capture_output=True, text=True, check=True
+        )
+        return [line.partition(",")[2] for line in done.stdout.splitlines()]
+
+    assert complete("inspect", "deb") == ["debian:12"]
+    assert complete("unt") == ["untag"]
+    assert complete("run", "--pu") == ["--pull"]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.00 kB"),
+        (9994, "9.99 kB"),
+        (9996, "10.0 kB"),
+        (999_499, "999 kB"),
+        (999_501, "1.00 MB"),
+        (47_321_000, "47.3 MB"),
+        (5 * 10**12, "5.00 TB"),
+    ],
+)
+def test_sizes_have_three_digits(count: int, text: str) -> None:
+    assert output.size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("moment", "text"),
+    [
+        ("2024-05-31T11:59:30Z", "just now"),
+        ("2024-05-31T11:58:30.123456789Z", "1 minute ago"),
+        ("2024-05-31T12:00:00+02:00", "2 hours ago"),
+        ("2024-05-20T12:00:00Z", "1 week ago"),
+        ("2021-05-31T11:00:00Z", "3 years ago"),
+        ("2025-01-01T00:00:00Z", "2025-01-01"),
+        ("yesterday", "yesterday"),
+        ("", ""),
+    ],
+)
+def test_ages_are_told_in_one_unit(moment: str, text: str) -> None:
+    assert output.age(moment, datetime(2024, 5, 31, 12, tzinfo=UTC)) == text

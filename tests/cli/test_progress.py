@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import io
+import json
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from orlop.cli.progress import Bars, Lines, Plain, Progress, Quiet, choose
+from orlop.job import Event
+
+A = "sha256:" + "a" * 64
+B = "sha256:" + "b" * 64
+EVENTS = (
+    Event("plan", total=3_000_000, count=2),
+    Event("exists", B, 1_000_000, 1_000_000),
+    Event("start", A, 0, 2_000_000),
+    Event("progress", A, 1_000_000, 2_000_000),
+    Event("retry", A, text="connection broke; again in 0.5 s"),
+    Event("resume", A, 1_000_000, 2_000_000),
+    Event("progress", A, 2_000_000, 2_000_000),
+    Event("done", A, 2_000_000, 2_000_000),
+    Event("note", text="odd \x1b[2J name"),
+)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class Clock:
+    """Seconds, moved on by hand."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("mode", "terminal", "kind"),
+    [
+        ("auto", True, Bars),
+        ("auto", False, Plain),
+        ("plain", True, Plain),
+        ("json", True, Lines),
+        ("none", True, Quiet),
+    ],
+)
+def test_the_renderer_is_chosen_by_flag_and_terminal(mode: str, terminal: bool, kind: type[Progress]) -> None:
+    assert type(choose(mode, Terminal() if terminal else io.StringIO())) is kind
+
+
+def test_plain_is_a_line_an_event_and_one_about_bytes_now_and_then() -> None:
+    out, clock = io.StringIO(), Clock()
+    show = Plain(out, clock)
+    for event in EVENTS:
+        clock.now += 3
+        show(event)
+    assert out.getvalue().splitlines() == [
+        "plan: 2 blobs, 3.00 MB",
+        "exists: bbbbbbbbbbbb 1.00 MB",
+        "progress: 1.00 MB of 3.00 MB",
+        "retry: aaaaaaaaaaaa connection broke; again in 0.5 s",
+        "resume: aaaaaaaaaaaa at 1.00 MB of 2.00 MB",
+        "progress: 2.00 MB of 3.00 MB",
+        "done: aaaaaaaaaaaa 2.00 MB",
+        "note: odd \\x1b[2J name",
+    ]
+
+
+def test_json_is_an_object_a_line_with_the_same_keys() -> None:
+    out, clock = io.StringIO(), Clock()
+    show = Lines(out, clock)
+    for event in EVENTS:
+        clock.now += 1
+        show(event)
+    show.note("for people")
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [line["event"] for line in lines] == [*(event.kind for event in EVENTS), "message"]
+    assert all(list(line) == ["event", "subject", "done", "total", "count", "text"] for line in lines)
+    assert lines[3] == {"event": "progress", "subject": A, "done": 10**6, "total": 2 * 10**6, "count": 0, "text": ""}
+
+
+def test_json_has_at_most_ten_lines_a_second_and_blob() -> None:
+    out, clock = io.StringIO(), Clock()
+    show = Lines(out, clock)
+    for step in range(1000):
+        clock.now = step / 1000
+        show(Event("progress", A if step % 2 else B, step, 1000))
+    assert 18 <= len(out.getvalue().splitlines()) <= 22
+
+
+def test_quiet_shows_notes_only() -> None:
+    out = io.StringIO()
+    show = Quiet(out)
+    for event in EVENTS:
+        show(event)
+    show.note("orlop: an error")
+    assert out.getvalue() == "orlop: an error\n"
+
+
+@pytest.fixture
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("TERM", "xterm")
+
+
+@pytest.mark.usefixtures("wide")
+def test_bars_show_blobs_and_the_whole_and_leave_the_terminal_as_it_was() -> None:
+    out, clock = Terminal(), Clock()
+    show = Bars(out, clock)
+    show(Event("note", text="before"))
+    assert "\x1b[?25l" not in out.getvalue(), "the cursor is hidden before there is anything to draw"
+    for event in EVENTS[:4]:
+        clock.now += 1
+        show(event)
+    assert show.display is not None
+    show.display.refresh()
+    shown = out.getvalue()
+    assert shown.startswith("note: before\n")
+    for part in ("aaaaaaaaaaaa", "total 0/2", "1.0/2.0 MB", "1.0/3.0 MB", "\x1b[?25l"):
+        assert part in shown
+    show.note("orlop: a message")
+    show.close()
+    show.close()
+    show(Event("progress", A, 2_000_000, 2_000_000))
+    assert "orlop: a message\n" in out.getvalue()
+    assert out.getvalue().rindex("\x1b[?25h") > out.getvalue().rindex("\x1b[?25l")
+
+
+@pytest.mark.usefixtures("wide")
+def test_bars_give_the_cursor_back_when_all_ends_at_once() -> None:
+    out = Terminal()
+    show = Bars(out)
+    show(EVENTS[0])
+    show.abandon()
+    assert out.getvalue().endswith("\x1b[?25h\n")
+    show.close()
+
+
+@pytest.mark.usefixtures("wide")
+@pytest.mark.parametrize("make", [Plain, Lines, Bars])
+def test_events_may_come_from_many_threads(make: Callable[[Terminal], Plain | Lines | Bars]) -> None:
+    show = make(Terminal())
+
+    def send(number: int) -> None:
+        subject = f"sha256:{number:064x}"
+        show(Event("start", subject, 0, 1000))
+        for done in range(1000):
+            show(Event("progress", subject, done, 1000))
+        show(Event("done", subject, 1000, 1000))
+
+    show(Event("plan", total=8000, count=8))
+    threads = [threading.Thread(target=send, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if not isinstance(show, Lines):
+        assert (show.totals.bytes, show.totals.finished) == (8000, 8)
+    show.close()
