@@ -106,14 +106,14 @@ def _listing(directory: Inode) -> Listing:
     if b"/" in together or b"\0" in together or b"" in children or b"." in children or b".." in children:
         raise Invalid("directory: a name is empty, '.' or '..', or has a slash or a NUL in it")
     names = sorted([b".", b"..", *children])
+    if (longest := max(map(len, names))) > erofs.EROFS_NAME_LEN:
+        raise Invalid(f"directory: name of {longest} bytes, expected at most {erofs.EROFS_NAME_LEN}")
     total = erofs.DIRENT * len(names) + 3 + len(together)
     if total <= erofs.BLOCK:
         return Listing(names, [0], total, [], [])
     starts, used = [0], 0
     for index, name in enumerate(names):
         need = erofs.DIRENT + len(name)
-        if need > erofs.DIRENT + erofs.EROFS_NAME_LEN:
-            raise Invalid(f"directory: name of {len(name)} bytes, expected at most {erofs.EROFS_NAME_LEN}")
         if used + need > erofs.BLOCK:
             starts.append(index)
             used = 0

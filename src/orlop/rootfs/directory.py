@@ -62,8 +62,8 @@ def fill(tree: Tree, layers: Sequence[Layer], root: int, *, job: Job, own: bool,
             _Writer(root, tars, metadata, own=own).write(plan, job)
         except OSError as error:
             raise failure(error, "write", error.filename or name) from error
-        except OverflowError as error:
-            raise Invalid(f"{name}: a time or owner is out of range: {error}") from error
+        except (OverflowError, ValueError) as error:
+            raise Invalid(f"{name}: a time, owner or link is not one that Linux knows: {error}") from error
     return Written(plan.entries, plan.bytes, tuple(metadata.notes))
 
 

@@ -47,14 +47,11 @@ def mount_overlay(lower: Sequence[Path], target: Path, *, upper: Path | None = N
     try:
         with _overlay(lower, target, upper, work) as mount:
             syscalls.move_mount(mount, target)
-    except _NoSuchParameterError:
+    except Unsupported as error:
+        # kernels before 6.7 do not know lowerdir+; the oldest of them do not even say so
+        if error.hint and "nknown parameter" not in error.hint:
+            raise
         _mount_overlay_old(lower, target, upper, work)
-
-
-def try_overlay(lower: Sequence[Path]) -> None:
-    """Mount an overlay nowhere, and let go of it. Kernels that cannot are found out by `mount_overlay`."""
-    with suppress(_NoSuchParameterError), _overlay(lower, lower[0], None, None):
-        pass
 
 
 def bind(source: Path, target: Path, *, read_only: bool) -> None:
@@ -95,17 +92,8 @@ def unmount(target: Path, *, lazy: bool = False) -> None:
         raise _translated(error, target) from error
 
 
-class _NoSuchParameterError(Exception):
-    """The kernel does not know the way we set lower directories: it is older than 6.7."""
-
-
 def _set(context: int, key: str, value: bytes) -> None:
-    try:
-        syscalls.fsconfig(context, syscalls.FSCONFIG_SET_STRING, key, value)
-    except OSError as error:
-        if key == "lowerdir+" and error.errno == errno.EINVAL:
-            raise _NoSuchParameterError from error
-        raise
+    syscalls.fsconfig(context, syscalls.FSCONFIG_SET_STRING, key, value)
 
 
 def _short(path: Path, held: ExitStack) -> bytes:

@@ -13,7 +13,7 @@ from ..model.image import chain_id
 from ..model.tree import Inode, Kind, Tree
 from ..ports import Derived, Layer, Stack
 from ..tar.changes import Changes, layer_changes
-from .mounting import mount_overlay, try_overlay
+from .mounting import mount_overlay, unmount
 from .plain import fill_draft
 from .privilege import may_not_mount
 
@@ -37,7 +37,7 @@ class OverlayDriver:
         self._derived = derived
 
     def unable(self) -> str:
-        """Found out by mounting two directories with an opaque one and a whiteout, seen by nobody."""
+        """Found out by mounting two directories with an opaque one and a whiteout, gone at once."""
         if reason := may_not_mount():
             return reason
         reason = ""
@@ -115,9 +115,10 @@ def _children(directory: Inode) -> dict[bytes, Inode]:
 
 
 def _try(draft: Path) -> None:
-    lower, upper = draft / "lower", draft / "upper"
-    for directory in (draft, lower, upper):
+    lower, upper, shown = draft / "lower", draft / "upper", draft / "shown"
+    for directory in (draft, lower, upper, shown):
         directory.mkdir()
     os.mknod(upper / "whiteout", 0o020000, os.makedev(0, 0))
     os.setxattr(upper, _OPAQUE[0], _OPAQUE[1])
-    try_overlay([upper, lower])
+    mount_overlay([upper, lower], shown)
+    unmount(shown, lazy=True)

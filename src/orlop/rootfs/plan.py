@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
+from ..errors import Invalid
 from ..model.tree import Inode, Kind, Tree
 
 # names in one piece of work: a huge directory is shared by several threads, a small one is never split
@@ -45,6 +47,9 @@ class Plan:
         below: list[bytes] = []
         entries: list[tuple[bytes, Inode]] = []
         children = directory.children or {}
+        together = b"".join(children)
+        if b"/" in together or b"\0" in together or b"" in children or b"." in children or b".." in children:
+            raise Invalid(f"directory {os.fsdecode(path)}: a name is empty, '.' or '..', or has a slash or NUL in it")
         self.entries += len(children)
         for name, child in children.items():
             if child.kind is Kind.DIRECTORY:
