@@ -186,7 +186,9 @@ def _ask(helper: Any, host: str, source: str, network: Network) -> Credential | 
 
 
 def _object(fields: Mapping[str, Any], name: str, place: str) -> Mapping[str, Any]:
-    value = fields.get(name) or {}
+    value = fields.get(name)
+    if value is None:
+        return {}
     if not isinstance(value, dict):
         raise Invalid(f"credentials {place}: {name} is not an object")
     return value

@@ -22,7 +22,7 @@ T = TypeVar("T", bound=bytes | int)
 Ask = Callable[[list[tuple[str, str]]], Response]
 
 
-class Download:
+class ResumingBody:
     """The bytes `offset..end` of a blob. `offset` becomes 0 when the registry cannot start elsewhere.
 
     Never gives more or fewer bytes than that: `Mismatch` when the registry's idea of the size is another, or when
@@ -46,7 +46,7 @@ class Download:
         if self.offset < self._end or wanted.size == 0:
             self._open(starting=True)
 
-    def __enter__(self) -> Download:
+    def __enter__(self) -> ResumingBody:
         return self
 
     def __exit__(

@@ -15,7 +15,7 @@ from ..model.document import Document
 from ..model.limits import MANIFEST_BYTES
 from ..streams import read_limited
 from .answers import expect
-from .body import Download
+from .body import ResumingBody
 from .paging import tags
 
 _ACCEPT = ", ".join(media.ACCEPT)
@@ -23,8 +23,12 @@ _ACCEPT = ", ".join(media.ACCEPT)
 _WARNING_BYTES = 4096
 
 
+# connections that may share one blob; more than this is what registries call abuse
+_STREAMS = 4
+
+
 class Registry:
-    """One repository of one registry; `ports.Source` and `ports.Lists`. Safe from any thread, cheap to make.
+    """One repository of one registry; `ports.Source`, `Lists` and `Parallel`. Safe from any thread, cheap to make.
 
     `host` and `repository` as in a `Reference`. `job` is that of `document` and `tags`.
     """
@@ -39,6 +43,10 @@ class Registry:
     @property
     def origin(self) -> str:
         return f"docker://{self._host}/{self._repository}"
+
+    @property
+    def streams(self) -> int:
+        return _STREAMS
 
     def document(self, reference: str) -> Document:
         """The manifest or index at a tag or digest; one request once it is known how to authenticate. `NotFound`
@@ -61,7 +69,7 @@ class Registry:
                 return Document.read(raw, answer.headers.get("content-type"))
 
     @contextmanager
-    def open(self, wanted: Descriptor, *, offset: int = 0, end: int | None = None, job: Job) -> Iterator[Download]:
+    def open(self, wanted: Descriptor, *, offset: int = 0, end: int | None = None, job: Job) -> Iterator[ResumingBody]:
         """The bytes `offset..end` of a blob, over as many connections as it takes. Foreign `urls` are not followed:
         what is not in the repository itself is `NotFound` (CVE-2020-15157)."""
         what = f"{self._host}/{self._repository}@{wanted.digest}"
@@ -76,8 +84,8 @@ class Registry:
                 raise
             return answer
 
-        with Download(ask, wanted, offset, end, job=job, base=self._client.base) as download:
-            yield download
+        with ResumingBody(ask, wanted, offset, end, job=job, base=self._client.base) as body:
+            yield body
 
     def tags(self) -> Iterator[str]:
         return tags(self._client, self._host, self._repository, job=self._job)
