@@ -92,13 +92,16 @@ def test_EX03_loops_of_links_are_refused(loop: tuple[bytes, ...]) -> None:
         merge([layer(*loop, entry("l/x"))])
 
 
-def test_EX03_links_that_multiply_are_refused_quickly() -> None:
+def test_EX03_links_that_multiply_are_refused() -> None:
     links = [symlink("a0", "/d")] + [symlink(f"a{n}", f"/a{n - 1}/../a{n - 1}") for n in range(1, 30)]
-    long = symlink("long", "x/../" * 800 + "long2")
-    longer = [symlink("long2", "x/../" * 800 + "long")]
-    for members in ([*links, directory("d"), entry("a29/x")], [long, *longer, entry("long/x")]):
-        with pytest.raises(Unsafe, match="links"):
-            merge([layer(*members)])
+    with pytest.raises(Unsafe, match="255 links"):
+        merge([layer(directory("d"), *links, entry("a29/x"))])
+
+
+def test_EX03_links_of_many_parts_are_refused() -> None:
+    links = [symlink(f"a{n}", "x/../" * 800 + f"a{n + 1}") for n in range(30)]
+    with pytest.raises(Unsafe, match="8192 steps"):
+        merge([layer(*links, entry("a0/x"))])
 
 
 @pytest.mark.parametrize("over", ["", ".", "/", "./", "..", "a/.."])
@@ -219,6 +222,10 @@ def test_EX11_whiteout_spares_hard_links_of_its_own_layer_only() -> None:
     assert at(tree, "a").links == 2
 
 
+def test_EX11_hard_link_is_spared_in_its_own_layer_only() -> None:
+    assert merged(layer(entry("a")), layer(hard_link("c", "a")), layer(whiteout("c"))) == ["a"]
+
+
 def test_EX11_whiteout_in_the_base_layer_spares_it() -> None:
     assert merged(layer(entry("a"), whiteout("a"), entry(".wh..wh..opq"))) == ["a"]
 
@@ -318,6 +325,18 @@ def test_EX14_directory_over_directory_keeps_children_and_takes_metadata() -> No
 def test_EX14_file_used_as_a_directory_is_refused() -> None:
     with pytest.raises(Invalid, match="not a directory"):
         merge([BASE, layer(entry("e/x"))])
+
+
+def test_EX14_parent_that_was_replaced_is_looked_up_again() -> None:
+    lower = layer(directory("e"), directory("d"))
+    assert merged(lower, layer(entry("d/x"), symlink("d", "e"), entry("d/y"))) == ["d", "e", "e/y"]
+    with pytest.raises(Invalid, match="not a directory"):
+        merge([lower, layer(entry("d/x"), entry("d"), entry("d/y"))])
+
+
+def test_EX14_link_that_goes_elsewhere_later_is_followed_there() -> None:
+    members = [directory("a"), directory("b"), symlink("l", "a"), entry("l/x"), symlink("l", "b"), entry("l/y")]
+    assert merged(layer(*members)) == ["a", "a/x", "b", "b/y", "l"]
 
 
 def test_EX14_root_takes_metadata() -> None:

@@ -13,9 +13,10 @@ from orlop.tar.changes import Changes, layer_changes
 from orlop.tar.merge import merge
 from tests.tar.naive import Model, Refused
 
-_PARTS = st.sampled_from([b"a", b"b", b"c"])
+_PARTS = st.sampled_from([b"a", b"a", b"b"])
 _LEAVES = st.sampled_from([b"a", b"b", b"f", b"g"])
-_ODD_LEAVES = st.sampled_from([b".wh.a", b".wh.b", b".wh.f", b".wh.g", b".wh..wh..opq", b".wh..", b"..", b"."])
+_WHITEOUTS = st.sampled_from([b".wh.a", b".wh.a", b".wh.b", b".wh.f", b".wh.g", b".wh..wh..opq"])
+_ODD_LEAVES = st.sampled_from([b"..", b".", b"c", b".wh.."])
 _TARGETS = st.sampled_from(
     [b"a", b"b", b"/a", b"../b", b"a/b", b"/b/a", b"/", b"..", b"c/../a", b"none", b"/none/x", b"f"]
 )
@@ -24,7 +25,7 @@ _TARGETS = st.sampled_from(
 @st.composite
 def entries(draw: st.DrawFn) -> Entry:
     parents = draw(st.lists(_PARTS, max_size=2))
-    leaf = draw(st.one_of(_LEAVES, _LEAVES, _ODD_LEAVES))
+    leaf = draw(st.one_of(_LEAVES, _LEAVES, _LEAVES, _LEAVES, _WHITEOUTS, _WHITEOUTS, _WHITEOUTS, _ODD_LEAVES))
     # a target that is often there makes hard links that are often right
     kind = draw(st.sampled_from([Kind.FILE] * 4 + [Kind.DIRECTORY] * 4 + [Kind.SYMLINK, Kind.HARDLINK, Kind.FIFO]))
     if leaf in (b"a", b"b") and kind is Kind.FILE and draw(st.integers(0, 3)):
@@ -32,7 +33,7 @@ def entries(draw: st.DrawFn) -> Entry:
     link = draw(_TARGETS) if kind is Kind.SYMLINK else b""
     if kind is Kind.HARDLINK:
         link = b"/".join([*draw(st.lists(_PARTS, max_size=1)), draw(st.sampled_from([b"f", b"g"]))])
-    prefix = draw(st.sampled_from([b"", b"", b"", b"/", b"./", b"../"]))
+    prefix = draw(st.sampled_from([b""] * 8 + [b"/", b"./", b"../"]))
     name = prefix + b"/".join([*parents, leaf])
     offset = draw(st.integers(1, 1 << 30)) * 512
     xattrs = ((b"user.k", b"v"),) if draw(st.booleans()) and kind is Kind.DIRECTORY else ()

@@ -32,7 +32,7 @@ from tests.tar.conftest import Go
 
 F = entry("file", data=b"data")
 LAST = entry("last", data=b"z" * 600)
-STAR = bytearray(header("star-name", prefix=b"star-prefix", size=3))
+STAR = bytearray(header("star-name", prefix=b"p" * 131 + b"00000000001\x0000000000002\0", size=3))
 STAR[508:512] = b"tar\0"
 STAR[148:156] = b" " * 8
 STAR[148:156] = b"%06o\0 " % sum(STAR)
@@ -116,6 +116,7 @@ SAME: dict[str, bytes] = {
     "hard_link_with_the_size_of_its_file": tar(F, header("h", b"1", size=4, link="file"), LAST),
     "duplicates": tar(entry("a", data=b"1"), entry("a", data=b"22")),
     "no_end": F + LAST,
+    "no_end_and_no_padding_needed": entry("n", data=bytes(512)),
     "one_zero_block": F + LAST + bytes(BLOCK),
     "no_padding_of_the_last": entry("a") + header("n", size=4) + b"data",
     "half_a_padding_of_the_last": header("n", size=4) + b"data" + bytes(100),
@@ -138,6 +139,16 @@ REFUSED: dict[str, tuple[type[Error], str, bytes]] = {
         Unsafe,
         "size is 1024",
         tar(pax({"size": 0}), header("n", size=1024) + pad(NESTED)),
+    ),
+    "PA02_header_size_overflows_and_pax_size_is_larger": (
+        Invalid,
+        "before the end of a member",
+        tar(pax({"size": 1 << 40}), header("n", size=0o77777777777)),
+    ),
+    "PA02_header_size_overflows_and_pax_size_is_smaller": (
+        Unsafe,
+        "but 512 by PAX",
+        tar(pax({"size": 512}), header("n", size=0o77777777777)),
     ),
     "PA03_pax_key_twice": (Unsafe, "twice", tar(extension(record("path", "a") + record("path", "b")), F)),
     "PA03_x_after_x": (Unsafe, "another extended", tar(pax({"mtime": 1}), pax({"path": "b"}), F)),
@@ -239,6 +250,7 @@ def ours(archive: bytes) -> list[Entry]:
     return list(read_entries(io.BytesIO(archive)))
 
 
+@pytest.mark.peer
 @pytest.mark.parametrize("name", SAME)
 def test_archive_is_listed_as_by_go(name: str, go: Go) -> None:
     expected = go.list(SAME[name])
@@ -275,6 +287,7 @@ ODD = {
 }
 
 
+@pytest.mark.peer
 @pytest.mark.parametrize("name", sorted(path.name for path in CORPUS.glob("*.tar*")))
 def test_archive_of_go_itself_is_listed_alike_or_refused_by_name(name: str, go: Go) -> None:
     archive = (CORPUS / name).read_bytes()
@@ -292,6 +305,7 @@ def test_archive_of_go_itself_is_listed_alike_or_refused_by_name(name: str, go: 
         assert ours(archive) == expected
 
 
+@pytest.mark.peer
 def test_corpus_of_go_is_there() -> None:
     assert len(list(CORPUS.glob("*.tar"))) >= 40
 
@@ -304,6 +318,7 @@ _PLACES = st.one_of(
 _BYTES = st.one_of(st.integers(0, 255), st.sampled_from(b"\0 01789-+/xgLKS25\x80\xff\n="))
 
 
+@pytest.mark.peer
 @settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from(sorted(SAME) + sorted(REFUSED)),

@@ -92,6 +92,13 @@ def test_plain_members_need_no_extended_headers() -> None:
     assert len(raw) == 512 * (10 + 3 + 1 + 2)
 
 
+def test_cut_name_does_not_look_like_a_directory() -> None:
+    raw, _ = flattened(tar(entry("n" * 99 + "/x")))
+    # before the file stand the root, its directory, and two blocks of extended header
+    assert raw[4 * 512 : 4 * 512 + 100] == b"n" * 99 + b"\0"
+
+
+@pytest.mark.peer
 def test_go_reads_the_same(go: Go) -> None:
     raw, _ = flattened(BASE, UPPER)
     ours = list(read_entries(io.BytesIO(raw)))
