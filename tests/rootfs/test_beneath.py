@@ -64,7 +64,7 @@ import os, resource, sys
 from orlop.rootfs.beneath import remove_tree
 os.chdir(sys.argv[1])
 os.mkdir("deep"); os.chdir("deep")
-for _ in range(3000):
+for _ in range(1500):
     os.mkdir("d"); os.chdir("d"); open("f", "w").close()
 top = os.open(sys.argv[1], os.O_RDONLY)
 resource.setrlimit(resource.RLIMIT_NOFILE, (12, 12))
