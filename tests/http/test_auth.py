@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -35,7 +36,7 @@ def authenticator(
     return Authenticator(Url.parse(url), realm_hosts=allowed, local=lambda: local, clock=clock or Clock())
 
 
-def token(value: str = "t1", **more: object) -> Reply:
+def token(value: str = "t1", **more: Any) -> Reply:
     return Reply(200, (), json.dumps({"token": value, **more}).encode())
 
 
@@ -163,7 +164,7 @@ def test_CR14_refused_basic_is_not_repeated() -> None:
         ({"expires_in": 300, "issued_at": "2999-01-01T00:00:00Z"}, 300),
     ],
 )
-def test_CR14_a_token_holds_by_our_monotonic_clock(life: dict[str, object], holds: int) -> None:
+def test_CR14_a_token_holds_by_our_monotonic_clock(life: dict[str, Any], holds: int) -> None:
     clock = Clock()
     auth = authenticator("https://reg.example.com/", clock)
     flow = auth.flow(SCOPE, lambda: LOGIN)

@@ -14,7 +14,7 @@ from .addresses import Reach, dial, literal_reach, reach, refuse_unreachable, re
 from .hosts import Trust
 from .proxies import Proxy
 from .url import Url
-from .wire import Fault, Wire
+from .wire import Fault, Wire, reason_of
 
 if TYPE_CHECKING:
     import socket
@@ -148,7 +148,7 @@ class Connections:
         wire.job = job
         wire.send("CONNECT", target, fields)
         status = wire.head("GET").status
-        if status == 407:
+        if status in (401, 407):  # tinyproxy says 401 to wrong ones
             raise Denied(f"proxy {proxy.host}: wants other credentials to connect to {target}")
         if not 200 <= status < 300:
             again = status >= 500
@@ -171,11 +171,11 @@ class Connections:
             text = f"{route.name}: certificate is not trusted: {error.verify_message}"
             raise Fault(text, step="tls", hint=hint, again=False) from error
         except OSError as error:
-            reason = (getattr(error, "reason", None) or error.strerror or str(error)).lower().replace("_", " ")
+            reason = reason_of(error)
             hint = ""
             if "wrong version number" in reason or "http request" in reason:
                 hint = f"it seems to speak plain HTTP; if that is meant, allow it with --insecure {route.name}"
-            again = isinstance(error, (TimeoutError, ConnectionError, ssl.SSLEOFError))
+            again = isinstance(error, (TimeoutError, ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError))
             raise Fault(f"{route.name}: no TLS: {reason}", step="tls", hint=hint, again=again) from error
 
     def _clock_hint(self, route: Route, job: Job) -> str:
@@ -224,6 +224,5 @@ def make_context(trust: Trust) -> ssl.SSLContext:
 
 
 def _bad_certificate(what: str, error: OSError) -> Error:
-    reason = getattr(error, "reason", None) or error.strerror or "not readable as PEM"
     kind = Denied if isinstance(error, PermissionError) else Invalid
-    return kind(f"certificate {what}: {str(reason).lower().replace('_', ' ')}")
+    return kind(f"certificate {what}: {reason_of(error)}")

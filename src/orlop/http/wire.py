@@ -115,7 +115,7 @@ class Wire:
         try:
             self._link.sendall(text.encode("ascii") + b"\r\n\r\n" + body)
         except OSError as error:
-            raise Fault(f"{self.host}: connection broke while asking: {_reason(error)}", step="send") from error
+            raise Fault(f"{self.host}: connection broke while asking: {reason_of(error)}", step="send") from error
         finally:
             self._link.settimeout(min(_SLICE, self._timeout))
 
@@ -203,7 +203,7 @@ class Wire:
                 if now - began >= self._timeout or (deadline is not None and now >= deadline):
                     raise Fault(f"{self.host}: no byte for {self._timeout:g} s", step="read") from None
             except OSError as error:
-                reason = _reason(error)
+                reason = reason_of(error)
                 if "alert" in reason:  # TLS 1.3 refuses a client certificate only after the handshake
                     raise Fault(f"{self.host}: refused us: {reason}", step="tls", again=False) from error
                 raise Fault(f"{self.host}: connection broke: {reason}", step="read") from error
@@ -329,5 +329,7 @@ def _want_read() -> type[OSError]:
     return module.SSLWantReadError if module else BlockingIOError
 
 
-def _reason(error: OSError) -> str:
-    return str(getattr(error, "reason", None) or error.strerror or error).lower().replace("_", " ")
+def reason_of(error: OSError) -> str:
+    """What the system or OpenSSL says, in our style."""
+    text = str(getattr(error, "reason", None) or error.strerror or error)
+    return text.partition(" (_ssl")[0].lower().replace("_", " ")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..errors import Unavailable
+from ..errors import Unavailable, Unsupported
 from ..http.client import Client, Response
 from ..http.wire import Headers
 from ..job import Event, Job
 from ..model import media
 from ..model.descriptor import Descriptor
+from ..model.digest import Digest
 from ..model.document import Document
 from ..model.limits import MANIFEST_BYTES
 from ..streams import read_limited
@@ -21,6 +22,7 @@ from .paging import tags
 _ACCEPT = ", ".join(media.ACCEPT)
 # distribution-spec 1.1, "Warnings": a client may stop at 4096 bytes
 _WARNING_BYTES = 4096
+SIZE_DIGITS = 18  # as many as surely fit 63 bits
 
 
 # connections that may share one blob; more than this is what registries call abuse
@@ -90,10 +92,25 @@ class Registry:
     def tags(self) -> Iterator[str]:
         return tags(self._client, self._host, self._repository, job=self._job)
 
-    def _request(self, path: str, headers: list[tuple[str, str]], job: Job) -> Response:
+    @property
+    def streams(self) -> int:
+        """`ports.Parallel`. More than four of one address win nothing and are asking for a 429."""
+        return 4
+
+    def size(self, digest: Digest) -> int:
+        """`ports.Sizes`, by a HEAD."""
+        what = f"{self._host}/{self._repository}@{digest}"
+        with self._request(f"blobs/{digest}", [], self._job, method="HEAD") as answer:
+            expect(answer, (200,), what, self._client, self._host, self._repository)
+            length = answer.headers.get("content-length")
+            if not length.isdecimal() or len(length) > SIZE_DIGITS:
+                raise Unsupported(f"{what}: the registry does not say its size")
+            return int(length)
+
+    def _request(self, path: str, headers: list[tuple[str, str]], job: Job, *, method: str = "GET") -> Response:
         answer = self._client.request(
             self._host,
-            "GET",
+            method,
             f"/v2/{self._repository}/{path}",
             headers=headers,
             scope=f"repository:{self._repository}:pull",

@@ -1,0 +1,23 @@
+"""Fixtures for the client: one lying registry, one storage that is another origin, a client that trusts both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.lying import Lying
+
+
+@pytest.fixture
+def server() -> Iterator[Lying]:
+    with Lying() as made:
+        yield made
+
+
+@pytest.fixture
+def other() -> Iterator[Lying]:
+    """A second origin, where no credential may ever arrive: checked at the end of each test that has it."""
+    with Lying() as made:
+        yield made
+        assert made.secrets() == []
