@@ -19,7 +19,7 @@ from .settings import Settings
 def open_source(location: Location, settings: Settings, disk: Disk, session: Session, job: Job) -> Iterator[Source]:
     """A source for as long as the context lasts. Archives are spooled, if they must be, inside the store."""
     if location.transport == "docker" and location.reference is not None:
-        with _registry(location.reference, settings) as registry:
+        with _registry(location.reference, settings, job) as registry:
             yield registry
     elif location.transport == "oci":
         from .files.layout import Layout
@@ -54,9 +54,9 @@ def _archive(location: Location, disk: Disk, session: Session, job: Job) -> Iter
 
 
 @contextmanager
-def _registry(reference: Reference, settings: Settings) -> Iterator[Source]:
+def _registry(reference: Reference, settings: Settings, job: Job) -> Iterator[Source]:
     from .http.client import Client
     from .registry.v2 import Registry
 
-    with Client(settings.network) as client:
-        yield Registry(reference.host, reference.repository, client)
+    with Client(settings.network, named=reference.host) as client:
+        yield Registry(reference.host, reference.repository, client, job=job)

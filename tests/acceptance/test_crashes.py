@@ -20,7 +20,18 @@ _PROCESSES = 64
 
 def _pull(store: Path, host: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "orlop", "--store", str(store), "pull", "-q", "--insecure", host, f"docker://{host}/app:1"],
+        [
+            sys.executable,
+            "-m",
+            "orlop",
+            "--store",
+            str(store),
+            "pull",
+            "-q",
+            "--insecure",
+            host,
+            f"docker://{host}/app:1",
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

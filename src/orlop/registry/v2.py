@@ -92,11 +92,6 @@ class Registry:
     def tags(self) -> Iterator[str]:
         return tags(self._client, self._host, self._repository, job=self._job)
 
-    @property
-    def streams(self) -> int:
-        """`ports.Parallel`. More than four of one address win nothing and are asking for a 429."""
-        return 4
-
     def size(self, digest: Digest) -> int:
         """`ports.Sizes`, by a HEAD."""
         what = f"{self._host}/{self._repository}@{digest}"
