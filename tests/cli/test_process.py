@@ -7,8 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,17 +70,41 @@ def test_a_pull_from_a_layout_imports_neither_server_nor_bars(layout: Path, tmp_
     assert not modules & {"rich", "asyncio", "granian", "orlop.serve", "orlop.bundle", "orlop.cli.demo"}
 
 
+# Seconds of processor time, the best of five: time on the clock says little while other tests run. On an idle machine
+# the version is there after 30 ms, the first question after 130 ms.
+VERSION_SECONDS = 0.08
+FIRST_QUESTION_SECONDS = 0.25
+
+
 def test_the_version_is_told_at_once() -> None:
-    best = min(_seconds("--version") for _ in range(5))
-    assert best < 0.08
+    command = [sys.executable, "-m", "orlop", "--version"]
+    used = []
+    for _ in range(5):
+        process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL)
+        used.append(_seconds(process))
+    assert min(used) < VERSION_SECONDS
 
 
-def _seconds(*arguments: str) -> float:
-    started = time.perf_counter()
-    subprocess.run(
-        [sys.executable, "-m", "orlop", *arguments], env=environment(), stdout=subprocess.DEVNULL, check=True
-    )
-    return time.perf_counter() - started
+def test_a_pull_asks_its_first_question_soon(tmp_path: Path) -> None:
+    used = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        for number in range(5):
+            process = _pull(listening, tmp_path / str(number))
+            connection, _ = listening.accept()
+            process.kill()
+            connection.close()
+            for pipe in (process.stdout, process.stderr):
+                assert pipe is not None
+                pipe.close()
+            used.append(_seconds(process))
+    assert min(used) < FIRST_QUESTION_SECONDS
+
+
+def _seconds(process: subprocess.Popen[Any]) -> float:
+    """Processor time of a process that has ended or will."""
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return usage.ru_utime + usage.ru_stime
 
 
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:

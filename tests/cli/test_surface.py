@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -11,6 +12,7 @@ import pytest
 
 from orlop import __version__, errors
 from orlop.cli import where
+from orlop.cli.log import SecretlessFormatter
 from orlop.cli.root import ENTRIES, SECTIONS, root
 from orlop.model.reference import TRANSPORTS
 from tests.support.command_line import Orlop
@@ -228,6 +230,15 @@ def test_CR10_a_malformed_secret_is_not_quoted(orlop: Orlop) -> None:
     result = orlop("pull", "x", "--creds", CANARY)
     assert result.status == 2
     assert CANARY not in result.err
+
+
+@pytest.mark.parametrize("secret", [CANARY, f"\n{CANARY}"])
+def test_CR10_no_secret_reaches_the_log(secret: str) -> None:
+    record = logging.LogRecord("orlop.http", logging.INFO, "", 0, "asked with %s\x1b[2J", (secret,), None)
+    text = SecretlessFormatter({CANARY}).format(record)
+    assert CANARY not in text
+    assert text.startswith("I orlop.http: asked with ")
+    assert "\x1b" not in text
 
 
 def test_network_options_reach_the_settings(orlop: Orlop, tmp_path: Path) -> None:

@@ -106,13 +106,16 @@ class _Steps:
         """The image as a directory: mounted if this user may, else unpacked."""
         mounted = None
         with self._told("give it back as a directory") as details:
-            try:
-                mounted = store.mount(name, self.place / "root", job=self.job)
-                details.append(f"mounted read-only with {mounted.driver}")
-                details.extend([mounted.why] if mounted.why else [])
-            except (Denied, Unsupported) as error:
+            why = "only root may mount"
+            if os.geteuid() == 0:
+                try:
+                    mounted = store.mount(name, self.place / "root", job=self.job)
+                    details.extend(["mounted read-only with " + mounted.driver, *filter(None, [mounted.why])])
+                except (Denied, Unsupported) as error:  # root, but in a container
+                    why = error.message
+            if mounted is None:
                 target = store.unpack(name, self.place / "tree", job=self.job).target
-                details.append(f"unpacked, as it cannot be mounted here ({error.message})")
+                details.append(f"unpacked, as {why}")
         if mounted is None:
             yield target
             return
