@@ -108,7 +108,7 @@ def _read(file: Path, *, required: bool) -> dict[str, Any]:
             raise Invalid(f"config {file}: no such file") from None
         return {}
     except OSError as error:
-        raise Denied(f"config {file}: cannot be read: {error.strerror}") from error
+        raise Denied(f"config {file}: cannot be read: {(error.strerror or '').lower()}") from error
     try:
         values = tomllib.loads(raw.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
