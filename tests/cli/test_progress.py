@@ -163,3 +163,20 @@ def test_events_may_come_from_many_threads(make: Callable[[Terminal], Plain | Li
     if not isinstance(show, Lines):
         assert (show.totals.bytes, show.totals.finished) == (8000, 8)
     show.close()
+
+
+@pytest.mark.usefixtures("wide")
+def test_bars_begin_anew_after_a_pause() -> None:
+    out, clock = Terminal(), Clock()
+    show = Bars(out, clock)
+    for event in EVENTS:
+        clock.now += 1
+        show(event)
+    show.pause()
+    assert show.display is None
+    show(Event("plan", total=500_000, count=1))
+    show(Event("progress", B, 100_000, 500_000))
+    assert show.display is not None
+    assert (show.totals.total, show.totals.bytes, show.totals.finished) == (500_000, 100_000, 0)
+    show.close()
+    assert out.getvalue().count("\x1b[?25l") == out.getvalue().count("\x1b[?25h") == 2

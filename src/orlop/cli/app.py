@@ -121,7 +121,7 @@ class App:
     def finish(self) -> None:
         """Take the progress bars away; called before a result is printed."""
         if self._progress is not None:
-            self._progress.close()
+            self._progress.pause()
 
     # -- signals and the end -------------------------------------------------------------------------------
 
@@ -146,7 +146,8 @@ class App:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.finish()
+        if self._progress is not None:
+            self._progress.close()
         self.release_signals()
         if self._store is not None:
             self._store.close()

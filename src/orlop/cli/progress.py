@@ -24,6 +24,9 @@ class Progress(Protocol):
     def note(self, text: str) -> None:
         """A line for people, between whatever is being drawn."""
 
+    def pause(self) -> None:
+        """One piece of work is done: take it off the screen. The next event begins another."""
+
     def close(self) -> None:
         """Take everything off the screen that would not stay true. Idempotent; later events are dropped."""
 
@@ -56,6 +59,9 @@ class Quiet:
     def note(self, text: str) -> None:
         with self.lock:
             print(text, file=self.stream, flush=True)
+
+    def pause(self) -> None:
+        pass
 
     def close(self) -> None:
         with self.lock:
@@ -206,12 +212,17 @@ class Bars(Quiet):
             else:
                 self.display.note(text)
 
-    def close(self) -> None:
+    def pause(self) -> None:
         with self.lock:
-            super().close()
             if self.display is not None:
                 self.display.close()
                 self.display = None
+            self.totals = _Totals()
+
+    def close(self) -> None:
+        with self.lock:
+            self.pause()
+            super().close()
 
     def abandon(self) -> None:
         if self.display is not None:
