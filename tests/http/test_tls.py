@@ -94,7 +94,7 @@ def test_a_client_certificate_is_shown_to_the_registry_and_to_no_other_origin(au
         assert server.seen[0].certificate
         assert [request.path for request in other.seen] == ["/blob", "/second"]
         assert other.secrets() == []
-        with pytest.raises(Fault, match="certificate required"):
+        with pytest.raises(Fault):
             get(Network(ca_file=authority.file), server)
 
 

@@ -115,9 +115,24 @@ class Wire:
         try:
             self._link.sendall(text.encode("ascii") + b"\r\n\r\n" + body)
         except OSError as error:
+            self._raise_alert()
             raise Fault(f"{self.host}: connection broke while asking: {reason_of(error)}", step="send") from error
         finally:
             self._link.settimeout(min(_SLICE, self._timeout))
+
+    def _raise_alert(self) -> None:
+        """After a failed send: why the other side hung up may still be there to read."""
+        if not self._records:
+            return
+        try:
+            self._link.recv(1)
+        except OSError as error:
+            self._refuse_alert(error)
+
+    def _refuse_alert(self, error: OSError) -> None:
+        """TLS 1.3 refuses a client certificate only after the handshake."""
+        if "alert" in reason_of(error):
+            raise Fault(f"{self.host}: refused us: {reason_of(error)}", step="tls", again=False) from error
 
     def head(self, method: str) -> Head:
         """The final answer's status and fields, within the time-out in all. `Unsafe` over 32 KiB."""
@@ -203,10 +218,8 @@ class Wire:
                 if now - began >= self._timeout or (deadline is not None and now >= deadline):
                     raise Fault(f"{self.host}: no byte for {self._timeout:g} s", step="read") from None
             except OSError as error:
-                reason = reason_of(error)
-                if "alert" in reason:  # TLS 1.3 refuses a client certificate only after the handshake
-                    raise Fault(f"{self.host}: refused us: {reason}", step="tls", again=False) from error
-                raise Fault(f"{self.host}: connection broke: {reason}", step="read") from error
+                self._refuse_alert(error)
+                raise Fault(f"{self.host}: connection broke: {reason_of(error)}", step="read") from error
         now = self._clock()
         if deadline is not None:
             if now >= deadline:
