@@ -10,6 +10,8 @@ from . import format as erofs
 from .xattrs import XattrTable
 
 _INODE = erofs.INODE_EXTENDED.size
+_INSIDE = erofs.BLOCK - 1
+_FILE, _DIRECTORY, _SYMLINK = Kind.FILE, Kind.DIRECTORY, Kind.SYMLINK
 
 
 class Listing(NamedTuple):
@@ -37,7 +39,7 @@ class Layout:
     def add(self, inode: Inode, head: int, tail: int) -> int:
         """Find room for `head` bytes and, where it fits one block with them, an inline `tail`. Returns the nid."""
         position = self.meta_bytes
-        inside = position % erofs.BLOCK
+        inside = position & _INSIDE
         if tail and head + tail <= erofs.BLOCK:
             head += tail
             together = head
@@ -64,39 +66,45 @@ def place(root: Inode, xattrs: XattrTable) -> Layout:
     queue: list[tuple[Inode, Listing, int, int]] = []  # with its nid, and its parent's
 
     def add(inode: Inode, parent: int) -> int:
-        head = _INODE + (len(xattrs.get(inode.xattrs)[1]) if inode.xattrs else 0)
-        if inode.kind is Kind.DIRECTORY:
+        kind = inode.kind
+        head = _INODE
+        if inode.xattrs:
+            head += len(xattrs.get(inode.xattrs)[1])
+        if kind is _FILE:
+            if inode.size:
+                head = (head + 7 & -8) + -(-inode.size >> erofs.CHUNK_BITS) * erofs.CHUNK_INDEX.size
+            return layout.add(inode, head, 0)
+        if kind is _DIRECTORY:
             listing = _listing(inode)
             layout.listings[len(layout.inodes)] = listing
             nid = layout.add(inode, head, listing.size)
             queue.append((inode, listing, nid, parent))
             return nid
-        if inode.kind is Kind.SYMLINK:
+        if kind is _SYMLINK:
             if not 0 < len(inode.link) <= erofs.SYMLINK_BYTES:
                 raise Invalid(f"symlink: target of {len(inode.link)} bytes, expected 1 to {erofs.SYMLINK_BYTES}")
             return layout.add(inode, head, len(inode.link))
-        if inode.kind is Kind.FILE and inode.size:
-            chunks = -(-inode.size >> erofs.CHUNK_BITS)
-            head = (head + 7 & -8) + chunks * erofs.CHUNK_INDEX.size
         return layout.add(inode, head, 0)
 
+    file_types = erofs.FILE_TYPES
     add(root, 0)
     for directory, listing, own, parent in queue:
         children = directory.children or {}
+        find, put_nid, put_type = children.get, listing.nids.append, listing.types.append
         for name in listing.names:
-            child = children.get(name)
+            child = find(name)
             if child is None:
                 nid = own if name == b"." else parent
-                kind = Kind.DIRECTORY
+                kind = _DIRECTORY
             else:
                 kind = child.kind
-                if child.links > 1 and kind is not Kind.DIRECTORY:
+                if child.links > 1 and kind is not _DIRECTORY:
                     known = shared.get(id(child))
                     nid = shared[id(child)] = add(child, own) if known is None else known
                 else:
                     nid = add(child, own)
-            listing.nids.append(nid)
-            listing.types.append(erofs.FILE_TYPES[kind])
+            put_nid(nid)
+            put_type(file_types[kind])
     return layout
 
 

@@ -94,7 +94,7 @@ def _put_inodes(
 ) -> None:
     """All inodes, with the listings and targets; `start` is where nid 0 stands."""
     pack, pack_file = erofs.INODE_EXTENDED.pack_into, erofs.INODE_ONE_CHUNK.pack_into
-    types = erofs.MODE_TYPES
+    types, chunk_based, chunk_format = erofs.MODE_TYPES, erofs.EROFS_INODE_CHUNK_BASED, erofs.EROFS_CHUNK_FORMAT
     device_blocks = [size >> erofs.BLOCK_BITS for size in device_bytes]
     for number, (inode, position) in enumerate(zip(layout.inodes, layout.positions, strict=True)):
         position += start
@@ -111,12 +111,11 @@ def _put_inodes(
         if kind is _FILE and inode.size:
             size = inode.size
             index = _chunk_index(inode, device_blocks)
-            head = (erofs.EROFS_INODE_CHUNK_BASED, count, mode, size, erofs.EROFS_CHUNK_FORMAT)
             if count or size > erofs.CHUNK:
-                pack(image, position, *head, *owner)
+                pack(image, position, chunk_based, count, mode, size, chunk_format, *owner)
                 _put_chunks(image, behind + 7 & -8, size, index)
             else:
-                pack_file(image, position, *head, *owner, *index)
+                pack_file(image, position, chunk_based, 0, mode, size, chunk_format, *owner, *index)
             continue
         form = erofs.EROFS_INODE_FLAT_PLAIN
         device = erofs.encode_device(inode.major, inode.minor)
@@ -136,7 +135,7 @@ def _chunk_index(inode: Inode, device_blocks: Sequence[int]) -> tuple[int, int, 
     """The index of a file's first chunk: (startblk_hi, device_id, startblk_lo)."""
     layer, size, offset = inode.layer, inode.size, inode.offset
     room = device_blocks[layer] << erofs.BLOCK_BITS if 0 <= layer < len(device_blocks) else 0
-    if offset % erofs.BLOCK or not 0 < offset + size <= room:
+    if offset < 0 or offset & erofs.BLOCK - 1 or offset + size > room:
         raise Invalid(f"file of {size} bytes at {offset} of layer {layer}: outside of its tar or not at a block")
     return 0, layer + 1, offset >> erofs.BLOCK_BITS
 
