@@ -8,9 +8,9 @@ PY := $(VENV)/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # what Orlop runs with, and what its tests compare it to
-RUN_PACKAGES := python3 python3-venv ca-certificates crun
+RUN_PACKAGES := python3 python3-venv ca-certificates crun runc
 TEST_PACKAGES := $(RUN_PACKAGES) attr containerd debootstrap docker-registry e2fsprogs erofs-utils git \
-	golang-go golang-src libcap2-bin podman procps runc skopeo strace tinyproxy tmux umoci
+	golang-go golang-src libcap2-bin podman procps skopeo strace tinyproxy tmux umoci
 
 .PHONY: help demo test check format bench clean packages-run packages-test
 

@@ -13,6 +13,7 @@ from .bundle import make_directories, mount_writable, run_bundle, writable_root,
 from .images import Image
 from .job import Job
 from .materialise import Materialise, Mounted
+from .model.runtime import Network
 
 DIRECTORY = "directory"
 _log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ class Process:
     workdir: str = ""
     user: str = ""
     terminal: bool = False
+    network: Network = "host"
 
 
 class Containers:

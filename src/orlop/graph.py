@@ -12,7 +12,7 @@ from typing import Any
 
 from .errors import Invalid, Mismatch, NotFound, Unsafe, Unsupported
 from .job import Event, Job
-from .model import legacy, media
+from .model import media
 from .model.descriptor import Descriptor
 from .model.digest import Digest
 from .model.document import Document
@@ -229,6 +229,17 @@ class _Walk:
         self.facts.append(facts_of(document, image))
 
 
+def planned_image(plan: Plan) -> tuple[Document, ImageConfig]:
+    """The manifest and config of a plan for one platform. `Invalid` if it is no image."""
+    manifest = next(document for document in plan.documents if not document.is_index)
+    wanted = manifest.config.digest if manifest.config else None
+    raw = next((raw for descriptor, raw in plan.configs if descriptor.digest == wanted), None)
+    image = image_of(manifest, raw) if raw is not None else None
+    if image is None:
+        raise invalid_image(manifest)
+    return manifest, image
+
+
 def image_of(document: Document, config: bytes) -> ImageConfig | None:
     """The image that a manifest and its config make; None for artifacts and attestations, which have no tree.
 
@@ -286,6 +297,8 @@ def stored_documents(root: Digest, read_blob: Callable[[Digest, int], bytes | No
 def _check_document(document: Document, digest: Digest, origin: str) -> None:
     found = Digest.of(document.raw, digest.algorithm)
     if found != digest and document.is_schema1:
+        from .model import legacy  # rare, and not free to import
+
         found = legacy.payload_digest(document.raw)  # its signature is not part of what is named
     if found != digest:
         raise Mismatch(f"manifest {digest} from {origin}: its bytes have digest {found}")

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .materialise import Materialise, Mounted, Unpacked
     from .transfer import Planned, Pulled, Transfer
 
+NetworkMode = Literal["host", "none"]
 DriverName = Literal["auto", "erofs", "overlay", "directory"]
 # derived files are synced and marked once they are this old, in seconds: by then that costs next to nothing
 _SETTLED = 60.0
@@ -166,6 +167,16 @@ class Store:
         with self._source(location, job) as source:
             return graph.read(source, _asked(location))
 
+    def remote_image(self, reference: str, *, platform: str | None = None, job: Job | None = None) -> Image:
+        """Manifest and config of an image at its source, nothing kept. `Invalid` if it is no image."""
+        job = job or self._job()
+        location = Location.parse(reference)
+        choice = Platform.parse(platform) if platform else self.settings.platform
+        with self._source(location, job) as source:
+            root = graph.read(source, _asked(location))
+            manifest, config = graph.planned_image(graph.plan(source, root, choice, job))
+        return Image(str(location), root.descriptor, manifest, config, config.platform)
+
     def names(self) -> list[str]:
         """All names, sorted."""
         return sorted(tagged.name for tagged in self._catalog.names())
@@ -265,12 +276,13 @@ class Store:
         environment: Sequence[str] = (),
         workdir: str = "",
         user: str = "",
+        network: NetworkMode = "host",
         job: Job | None = None,
     ) -> int:
         """Run a command in a fresh writable root over the image; returns its exit status. Nothing is left."""
         from .containers import Process
 
-        process = Process(command, environment, workdir, user, terminal)
+        process = Process(command, environment, workdir, user, terminal, network)
         image = self.image(reference, platform=platform)
         return self._containers.run(image, process, driver, self.settings.runtime, job or self._job())
 

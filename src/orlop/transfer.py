@@ -20,7 +20,6 @@ from .graph import Choice, Leaf, Plan
 from .images import Images
 from .intake import Intake, Taken
 from .job import Event, Job, run_all
-from .model import legacy
 from .model.descriptor import Descriptor
 from .model.digest import Digest
 from .model.document import Document
@@ -169,6 +168,8 @@ class Transfer:
         """Docker's oldest manifests: sizes are asked for, diff IDs found out, a config and a manifest made."""
         if not isinstance(source, Sizes):
             raise Unsupported(f"{name}: a schema 1 manifest outside a registry is not supported")
+        from .model import legacy  # rare, and not free to import
+
         layers = [Descriptor(DOCKER_LAYER_GZIP, digest, source.size(digest)) for digest in legacy.layers_of(root.raw)]
         unique = {layer.digest: layer for layer in layers}
         lease.rely_on([root.digest, *unique])

@@ -123,10 +123,10 @@ def test_ST03_no_space(tmp_path: Path, small_disk: Path, compression: str) -> No
 @pytest.mark.root
 def test_no_permission(tmp_path: Path) -> None:
     command = ["/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-m", "orlop"]
-    done = subprocess.run(
-        [*command, "--store", "/var/lib/orlop", "images"], capture_output=True, text=True, check=False
-    )
+    command += ["--store", "/var/lib/orlop-of-root/store", "images"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={"HOME": "/nonexistent"})
     assert done.returncode == 4, done.stderr
+    assert "/var/lib/orlop-of-root" in done.stderr
     assert "permission denied" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 

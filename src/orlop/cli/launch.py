@@ -15,7 +15,7 @@ from .lazy import Command
 from .where import ensure
 
 if TYPE_CHECKING:
-    from ..store import DriverName
+    from ..store import DriverName, NetworkMode
 
 # everything after REF belongs to the command in the image, options too
 _PASS = {"ignore_unknown_options": False, "allow_interspersed_args": False}
@@ -28,6 +28,7 @@ _PASS = {"ignore_unknown_options": False, "allow_interspersed_args": False}
 @click.option("-w", "--workdir", metavar="DIR", default="", help="Start in this directory of the image.")
 @click.option("-u", "--user", metavar="USER[:GROUP]", default="", help="Instead of the image's user.")
 @click.option("-t", "--tty", "terminal", is_flag=True, help="Give the command a terminal.")
+@click.option("--net", "net", type=click.Choice(["host", "none"]), default="host", help="This machine's, or none.")
 @options.driver
 @options.platform
 @options.pull_policy
@@ -40,6 +41,7 @@ def run(
     workdir: str,
     user: str,
     terminal: bool,
+    net: NetworkMode,
     driver: DriverName,
     platform: str | None,
     policy: str,
@@ -47,7 +49,7 @@ def run(
     """Run a command in an image, in a writable root that is gone afterwards.
 
     Without CMD, what the image says. Options before REF are orlop's, after it the command's. The command
-    shares the network of this machine. The exit code is the command's.
+    shares the network of this machine, unless --net says none. The exit code is the command's.
 
     \b
       orlop run debian:12 ls -l /etc
@@ -69,6 +71,7 @@ def run(
         environment=[each for each in variables if each],
         workdir=workdir,
         user=user,
+        network=net,
         job=job,
     )
 

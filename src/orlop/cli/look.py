@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import Unsupported
+from ..errors import Invalid, NotFound
 from . import options, output
 from .app import App
 from .lazy import Command
@@ -26,9 +26,9 @@ def _document(app: App, reference: str) -> Document:
 
 
 def _image(app: App, reference: str, platform: str | None) -> Image:
-    if is_remote(reference):
-        raise Unsupported(f"{reference}: its config is not in the store", hint=f"orlop pull {reference} fetches it")
     with looking(reference):
+        if is_remote(reference):
+            return app.store().remote_image(reference, platform=platform, job=app.job())
         return app.store().image(local_name(reference), platform=platform)
 
 
@@ -46,10 +46,13 @@ def manifest(app: App, reference: str) -> None:
 @click.command(cls=Command)
 @options.reference
 @options.platform
+@options.network
 @click.pass_obj
 def config(app: App, reference: str, platform: str | None) -> None:
     """Print the bytes of an image's config, exactly as they came."""
-    output.raw(_image(app, reference, platform).config.raw)
+    image = _image(app, reference, platform)
+    app.finish()
+    output.raw(image.config.raw)
 
 
 @click.command(cls=Command)
@@ -74,17 +77,18 @@ def digest(app: App, reference: str, as_json: bool) -> None:
 @options.as_json
 @click.pass_obj
 def inspect(app: App, reference: str, platform: str | None, as_json: bool) -> None:
-    """Show what an image is made of.
+    """Show what an image is made of, in the store or, with docker:// or another prefix, at the source.
 
-    With docker:// or another prefix, the manifest or index at the source.
+    Of what is no image for this platform, the manifest or index is shown.
     """
-    if is_remote(reference):
-        found = _document(app, reference)
-        app.finish()
+    found = _document(app, reference)
+    try:
+        shown = _of_image(_image(app, reference, platform), found)
+    except (Invalid, NotFound):
+        if platform is not None:
+            raise
         shown = _of_document(reference, found)
-    else:
-        image = _image(app, reference, platform)
-        shown = _of_image(image, app.store().document(image.target.digest))
+    app.finish()
     if as_json:
         output.document(shown)
     else:
@@ -111,6 +115,7 @@ def _of_image(image: Image, target: Document) -> dict[str, Any]:
         **_described(image.target),
         "manifest": _described(image.manifest.descriptor),
         "platform": str(image.platform),
+        "platforms": [str(child.platform) for child in target.manifests if child.platform],
         "manifests": [_described(child) for child in target.manifests],
         "created": image.config.created,
         "layers": [
@@ -188,11 +193,13 @@ def _words(value: Any) -> str:
 @click.command(cls=Command)
 @options.reference
 @options.platform
+@options.network
 @options.as_json
 @click.pass_obj
 def history(app: App, reference: str, platform: str | None, as_json: bool) -> None:
     """Show how an image was built, newest step first."""
     image = _image(app, reference, platform)
+    app.finish()
     layers = iter(image.manifest.layers)
     rows: list[dict[str, Any]] = []
     for step in image.config.history:
