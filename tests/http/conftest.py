@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import pytest
 
-from tests.support.lying import Lying
+from tests.support.lying import CANARY, Lying
 
 
 @pytest.fixture
@@ -21,3 +22,11 @@ def other() -> Iterator[Lying]:
     with Lying() as made:
         yield made
         assert made.secrets() == []
+
+
+@pytest.fixture(autouse=True)
+def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """CR10: whatever a test does, the password is in no log."""
+    with caplog.at_level(logging.DEBUG):
+        yield
+    assert CANARY not in caplog.text

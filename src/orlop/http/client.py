@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 
 from .. import __version__
-from ..errors import Error, Invalid, Throttled, Unavailable, Unsafe, Usage
+from ..errors import Denied, Error, Invalid, Throttled, Unavailable, Unsafe, Usage
 from ..job import Event, Job
 from ..model.limits import REDIRECTS, TOKEN_BYTES
 from ..settings import Network
@@ -331,6 +331,10 @@ class Client:
             except BaseException:
                 wire.close()
                 raise
+
+            if head.status == 407 and route.proxy:
+                wire.close()
+                raise Denied(f"proxy {route.proxy.host}: wants other credentials", hint="set them in http_proxy")
 
             def release(wire: Wire = wire) -> None:
                 self._connections.give(route, wire)

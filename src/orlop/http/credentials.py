@@ -1,7 +1,7 @@
 """Credentials from the files of Docker and of containers/image (config.json, auth.json, .dockercfg), and their helpers.
 
 A credential is found by the exact host[:port] it was stored for, or by a longer path below it; there is no
-default and no fallback to another host (CR06). `docs/credentials.md` tells users the order.
+default and no fallback to another host (CR06).
 """
 
 from __future__ import annotations

@@ -67,6 +67,7 @@ class Registry:
                     if failures > self._job.retries:
                         raise
                     self._job.progress(Event("retry", subject=self._host, text=str(error)))
+                    self._job.wait(self._client.base)
                     continue
                 return Document.read(raw, answer.headers.get("content-type"))
 
