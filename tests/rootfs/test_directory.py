@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from orlop.errors import Cancelled, Conflict, Damaged, Error, Invalid, NoSpace, NotFound
+from orlop.errors import Busy, Cancelled, Conflict, Damaged, Error, Invalid, NoSpace, NotFound
 from orlop.job import Job
 from orlop.model.tree import Inode, Kind, Tree
 from orlop.ports import Stack
@@ -427,3 +427,40 @@ def test_a_removed_file_is_never_written(tmp_path: Path) -> None:
     stack = make_stack(tmp_path, tar(entry("big", data=b"x" * 4096), entry("kept")), tar(whiteout("big")))
     written = write_tree(stack.tree, stack.layers, tmp_path / "out", job=Job(), own=False)
     assert (written.entries, written.bytes) == (1, 0)
+
+
+@pytest.mark.root
+def test_a_mount_is_no_target_and_stays_empty(tmp_path: Path) -> None:
+    place = tmp_path / "mount"
+    place.mkdir()
+    mount_memory(place)
+    try:
+        with pytest.raises(Busy, match="is a mount"):
+            unpack(make_stack(tmp_path, tar(entry("file", data=b"x"))), place)
+        assert os.listdir(place) == []
+        assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["mount"]
+    finally:
+        unmount(place)
+
+
+def test_several_at_once_into_one_place_give_one_tree_and_errors(tmp_path: Path) -> None:
+    stack = make_stack(tmp_path, tar(*(entry(f"d/{number}", data=b"x") for number in range(50))))
+    assert stack.tree.root.children
+    (tmp_path / "place").mkdir()
+    outcomes: list[str] = []
+
+    def work() -> None:
+        try:
+            unpack(stack, tmp_path / "place/out", own=False)
+            outcomes.append("written")
+        except Conflict:
+            outcomes.append("conflict")
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["conflict"] * 7 + ["written"]
+    assert os.listdir(tmp_path / "place") == ["out"]
+    assert len(os.listdir(tmp_path / "place/out/d")) == 50

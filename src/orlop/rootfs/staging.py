@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -83,14 +83,29 @@ def _make(parent: int, name: bytes) -> tuple[bytes, int]:
         except FileExistsError:
             number += 1
             continue
-        descriptor = os.open(temporary, _OPEN | os.O_NOFOLLOW, dir_fd=parent)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            descriptor = os.open(temporary, _OPEN | os.O_NOFOLLOW, dir_fd=parent)
+        except FileNotFoundError:
+            continue
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # who sweeps may have taken it, not locked yet, for a dead process's
+        if not _is(parent, temporary, descriptor):
+            os.close(descriptor)
+            continue
         # what is made inside must not inherit a group or an ACL from outside
         os.fchmod(descriptor, 0o700)
         for acl in _ACLS:
             with suppress(OSError):
                 os.removexattr(descriptor, acl)
         return temporary, descriptor
+
+
+def _is(parent: int, name: bytes, descriptor: int) -> bool:
+    """Whether a name is, still, that of an open directory."""
+    try:
+        return os.path.samestat(os.lstat(name, dir_fd=parent), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _sweep(parent: int, name: bytes) -> None:
@@ -118,17 +133,16 @@ def _sweep(parent: int, name: bytes) -> None:
 def _publish(parent: int, temporary: bytes, descriptor: int, target: Path, *, sync: bool) -> None:
     try:
         if sync:
-            sync_file_system(f"/proc/self/fd/{descriptor}")
+            # by the parent: the tree's own root may be one that we must not read
+            sync_file_system(f"/proc/self/fd/{parent}")
         os.rename(temporary, os.fsencode(target.name), src_dir_fd=parent, dst_dir_fd=parent)
         if sync:
             os.fsync(parent)
-        found = os.lstat(os.fsencode(target.name), dir_fd=parent)
     except OSError as error:
-        if error.errno == 16:
+        if error.errno == errno.EBUSY:
             raise Busy(f"{target}: is a mount", hint="unpack into a directory below it") from error
         raise failure(error, "put the finished tree at", target) from error
-    whole = os.fstat(descriptor)
-    if (found.st_dev, found.st_ino) != (whole.st_dev, whole.st_ino) or not stat.S_ISDIR(found.st_mode):
+    if not _is(parent, os.fsencode(target.name), descriptor):
         raise Unsafe(f"{target}: something else was put in its place while it was written")
 
 
