@@ -149,14 +149,14 @@ def test_a_registry_behind_a_proxy(stock: Stock, tmp_path: Path) -> None:
 
 def test_what_is_not_there_is_told_apart(stock: Stock, tmp_path: Path) -> None:
     with docker_registry(tmp_path, stock.storage) as host, Client(Network(insecure=frozenset({host}))) as client:
-        with pytest.raises(NotFound, match=r"team/app:none: not found .*manifest_unknown"):
+        with pytest.raises(NotFound, match=r"team/app:none: not found .*manifest unknown"):
             Registry(host, "team/app", client).document("none")
         with pytest.raises(NotFound):
             Registry(host, "no/such", client).document("latest")
         with pytest.raises(NotFound, match="no repository 'no/such'"):
             list(Registry(host, "no/such", client).tags())
         absent = Descriptor("application/x", Digest.of(b"absent"), 6)
-        with pytest.raises(NotFound, match="blob_unknown"):
+        with pytest.raises(NotFound, match="blob unknown"):
             download(Registry(host, "team/app", client), absent)
 
 

@@ -55,6 +55,6 @@ def _told(response: Response) -> tuple[set[str], str]:
         return set(), ""
     entries = [entry for entry in errors if isinstance(entry, dict)] if isinstance(errors, list) else []
     codes = {code for entry in entries if isinstance(code := entry.get("code"), str)}
-    words = [f"{entry.get('code', '')} {entry.get('message', '')}" for entry in entries[:1]]
+    words = [str(entry.get("message") or entry.get("code") or "") for entry in entries[:1]]
     text = " ".join("".join(word if word.isprintable() else "?" for word in words[0]).split()) if words else ""
     return codes, text[:_SHOWN].strip().lower()
