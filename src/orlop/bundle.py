@@ -9,6 +9,7 @@ import resource
 import secrets
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -20,7 +21,7 @@ from .errors import Denied, Error, Invalid, NoSpace, NotFound, Unsafe, Unsupport
 from .job import Job
 from .model.image import ImageConfig
 from .model.runtime import Choices, Network, runtime_spec, user_of
-from .rootfs import mounting, syscalls
+from .rootfs import confine, mountinfo, mounting, syscalls
 from .rootfs.accounts import find_user
 
 RUNTIMES = ("crun", "runc")
@@ -31,6 +32,7 @@ MOUNT_POINTS = ("proc", "dev", "sys")  # what the runtime itself works in, as ro
 _MS_NODEV = 4  # sys/mount.h
 STOP_SECONDS = 10.0  # between SIGTERM and SIGKILL, as Docker has it
 _FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGQUIT)
+_OWN_ROOT = "own-root"  # in the scratch directory
 _FROM_KEYBOARD = (signal.SIGINT, signal.SIGQUIT)
 
 
@@ -132,17 +134,19 @@ def make_directories(*directories: Path) -> None:
 
 
 def find_runtime(setting: str = "") -> Path:
-    """The OCI runtime to run: the absolute path or the name in `setting`, else crun, else runc.
+    """The OCI runtime to run: the absolute path or the name in `setting`, else the first found.
 
-    crun does not run beside hybrid cgroups (version 1 with a version 2 tree that has controllers): there the
-    order is the other one.
+    Root: runc first, as crun (seen in 1.8.1) drops `nodev` from the root, and an image's device nodes come to life.
+    Others: crun first, as runc cannot run as another user than 0 then; but not beside hybrid cgroups (version 1
+    with a version 2 tree that has controllers), where crun does not run unless root hides them from it.
     """
+    order = RUNTIMES[::-1] if os.geteuid() == 0 or _hybrid_cgroups() else RUNTIMES
     if setting.startswith("/"):
         found = Path(setting)
         if not os.access(found, os.X_OK):
             raise NotFound(f"runtime {setting}: no such program")
         return found
-    for name in (setting,) if setting else RUNTIMES[:: -1 if _hybrid_cgroups() else 1]:
+    for name in (setting,) if setting else order:
         for directory in DIRECTORIES:
             candidate = Path(directory, name)
             if candidate.is_file() and os.access(candidate, os.X_OK):
@@ -173,7 +177,7 @@ def run_bundle(bundle: Path, *, runtime: str = "", scratch: Path, job: Job | Non
     state = scratch / "state"
     make_directories(state)
     name = f"orlop-{secrets.token_hex(8)}"
-    prefix = [str(program), "--root", str(state), *_manager(program, bundle)]
+    prefix = [*_confined(program, scratch), "--root", str(state), *_manager(program, bundle)]
     try:
         process = subprocess.Popen([*prefix, "run", "--bundle", str(bundle), name])
     except OSError as error:
@@ -193,8 +197,23 @@ def run_bundle(bundle: Path, *, runtime: str = "", scratch: Path, job: Job | Non
             stderr=subprocess.DEVNULL,
             check=False,
         )
+        # gone with its namespace, unless what it stands on is shared with ours
+        if (scratch / _OWN_ROOT).is_mount():
+            mounting.unmount(scratch / _OWN_ROOT, lazy=True)
     job.check()
     return status if status >= 0 else 128 - status
+
+
+def _confined(program: Path, scratch: Path) -> list[str]:
+    """The command of a runtime, in a mount namespace of its own where things around us would stop it."""
+    hide = "hide" if program.name == "crun" and _hybrid_cgroups() and os.geteuid() == 0 else ""
+    root = ""
+    if os.geteuid() == 0 and not any(mount.target == Path("/") for mount in mountinfo.mounts()):
+        make_directories(scratch / _OWN_ROOT)
+        root = str(scratch / _OWN_ROOT)
+    if not hide and not root:
+        return [str(program)]
+    return [sys.executable, "-I", "-S", confine.__file__, hide, root, str(program)]
 
 
 def _manager(program: Path, bundle: Path) -> list[str]:
