@@ -17,11 +17,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from .disk import syscalls
 from .errors import Denied, Error, Invalid, NoSpace, NotFound, Unsafe, Unsupported
 from .job import Job
 from .model.image import ImageConfig
 from .model.runtime import Choices, Network, runtime_spec, user_of
-from .rootfs import confine, mountinfo, mounting, syscalls
+from .rootfs import confine, mountinfo, mounting
 from .rootfs.accounts import find_user
 
 RUNTIMES = ("crun", "runc")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from orlop.disk import syscalls
 from orlop.errors import Busy, Error, NotFound, Unsupported
-from orlop.rootfs import mounting, syscalls
+from orlop.rootfs import mounting
 from orlop.rootfs.mountinfo import holders, mounts
 
 pytestmark = pytest.mark.root

@@ -8,10 +8,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import Busy, Conflict, Damaged, Denied, Error, NoSpace, NotFound, Unavailable
+from . import beneath
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -185,18 +185,19 @@ class Disk:
 
     def remove_tree(self, name: str) -> int:
         """Remove a file or a directory with all in it, never following a link; returns bytes of files removed."""
-        freed = 0
-        for directory, files, descriptor in _bottom_up(self.path(name)):
+        freed = self.space(name)
+        path = self.path(name)
+        try:
+            if not os.path.isdir(path) or os.path.islink(path):
+                self.remove(name)
+                return freed
+            parent = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                for file in files:
-                    freed += os.lstat(file, dir_fd=descriptor).st_size
-                    os.unlink(file, dir_fd=descriptor)
-                os.rmdir(directory)
-            except OSError as error:
-                raise translate(error, "remove", directory) from error
-        if (size := self.size(name)) is not None:
-            freed += size
-            self.remove(name)
+                beneath.remove_tree(parent, os.fsencode(os.path.basename(path)))
+            finally:
+                os.close(parent)
+        except OSError as error:
+            raise translate(error, "remove", path) from error
         return freed
 
     def write_file(self, name: str, temporary: str, data: bytes, *, mode: int = 0o600) -> None:
@@ -221,12 +222,3 @@ def _taken(path: str, directory: int | None) -> int:
         return os.stat(path, dir_fd=directory, follow_symlinks=False).st_blocks * 512
     except FileNotFoundError:
         return 0
-
-
-def _bottom_up(top: str) -> Iterator[tuple[str, list[str], int]]:
-    if not os.path.isdir(top) or os.path.islink(top):
-        return
-    os.chmod(top, 0o700)
-    for directory, children, files, descriptor in os.fwalk(top, topdown=False, follow_symlinks=False):
-        links = [child for child in children if os.path.islink(os.path.join(directory, child))]
-        yield directory, files + links, descriptor

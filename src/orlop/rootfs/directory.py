@@ -11,11 +11,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
+from ..disk.beneath import directory
 from ..errors import Damaged, Invalid
 from ..job import Job, run_all
 from ..model.tree import Inode, Kind, Tree
 from ..ports import Layer
-from .beneath import directory
 from .failures import failure
 from .metadata import Metadata
 from .ownership import ownership_record

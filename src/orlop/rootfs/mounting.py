@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from ..disk import syscalls
 from ..errors import Busy, Error, NotFound, Unsupported
-from . import syscalls
 from .failures import failure
 from .mountinfo import holders
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ..disk.beneath import remove_tree
 from ..disk.writeback import sync_file_system
 from ..errors import Busy, Conflict, Invalid, Unsafe
-from .beneath import remove_tree
 from .failures import failure
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC

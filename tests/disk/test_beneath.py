@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orlop.rootfs.beneath import open_by_steps, open_directory, remove_tree
+from orlop.disk.beneath import open_by_steps, open_directory, remove_tree
 from tests.support.trees import difference, snapshot
 
 
@@ -61,7 +61,7 @@ def test_EX22_trees_deeper_than_a_path_can_say_are_opened_and_removed(tmp_path: 
 def test_removal_needs_few_descriptors_and_no_recursion(tmp_path: Path) -> None:
     code = """
 import os, resource, sys
-from orlop.rootfs.beneath import remove_tree
+from orlop.disk.beneath import remove_tree
 os.chdir(sys.argv[1])
 os.mkdir("deep"); os.chdir("deep")
 for _ in range(1500):
@@ -95,7 +95,7 @@ def test_removal_takes_links_and_leaves_what_they_point_at(root: Path) -> None:
 def test_removal_enters_directories_that_their_owner_may_not(tmp_path: Path) -> None:
     code = """
 import os, sys
-from orlop.rootfs.beneath import remove_tree
+from orlop.disk.beneath import remove_tree
 top = os.open(sys.argv[1], os.O_RDONLY)
 for name, mode in (("x/none", 0), ("x/y/read", 0o400), ("x/y/z/exec", 0o100)):
     os.makedirs(sys.argv[1] + "/" + name + "/below"); os.chmod(sys.argv[1] + "/" + name, mode)
@@ -116,7 +116,7 @@ def _run(code: str, *arguments: str, user: int | None = None) -> None:
             f"import os; os.chdir({arguments[0]!r}); os.setresgid(*[{user}] * 3); os.setresuid(*[{user}] * 3)\n" + code
         )
         code = code.replace("sys.argv[1]", "'.'")
-        code = "import orlop.rootfs.beneath\n" + code
+        code = "import orlop.disk.beneath\n" + code
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code, *arguments], env=environment, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
