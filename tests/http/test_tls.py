@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import datetime
 import json
+import socket
 import ssl
+import threading
+import time
 from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
 
-from orlop.errors import Invalid, Unsafe
+from orlop.errors import Cancelled, Invalid, Unsafe
 from orlop.http.client import Client
 from orlop.http.wire import Fault
 from orlop.job import Job
@@ -75,10 +78,23 @@ def test_NF07_a_tls_connection_that_breaks_is_an_error_and_never_a_short_body(au
 
 
 def test_NF07_a_break_during_the_handshake_is_tried_again_and_named() -> None:
-    with Lying() as server:  # closes on what is no HTTP
+    with Lying(hangs_up=True) as server:
         with pytest.raises(Fault, match=r"\(tls\)"):
             get(Network(retries=1), server)
         assert server.connections == 2
+
+
+def test_NF09_a_handshake_that_is_not_answered_ends_in_time_and_can_be_stopped() -> None:
+    job = Job()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host = "127.0.0.1:" + str(silent.getsockname()[1])
+        with Client(Network(timeout=0.3, retries=0)) as client, pytest.raises(Fault, match=r"within 0\.3 s \(tls\)"):
+            client.request(host, "GET", "/v2/x", job=job)
+        threading.Timer(0.2, job.stop).start()
+        began = time.monotonic()
+        with Client(Network(timeout=30.0)) as client, pytest.raises(Cancelled):
+            client.request(host, "GET", "/v2/x", job=job)
+        assert time.monotonic() - began < 3
 
 
 def test_a_client_certificate_is_shown_to_the_registry_and_to_no_other_origin(authority: Authority) -> None:

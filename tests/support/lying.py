@@ -57,13 +57,14 @@ class Answer:
 Handler = Callable[[Seen], Answer]
 
 
-@dataclass
+@dataclass(repr=False)  # hypothesis prints fixtures, and this one grows
 class Lying:
     """`with Lying() as server: server.on("/v2/", Answer(200))`. Answers of a path are used up in order, the last
     one stays. Paths that nobody told about are 404."""
 
     tls: ssl.SSLContext | None = None
     address: str = "127.0.0.1"
+    hangs_up: bool = False  # on whatever arrives first, and not even TLS is spoken
     seen: list[Seen] = field(default_factory=list)
     connections: int = 0  # TCP connections that were accepted
     first_bytes: list[bytes] = field(default_factory=list)
@@ -131,6 +132,9 @@ class Lying:
     def _serve(self, link: socket.socket) -> None:
         raw = link
         try:
+            if self.hangs_up:
+                self.first_bytes.append(link.recv(1 << 16))
+                return
             if self.tls:
                 link = self.tls.wrap_socket(link, server_side=True)
                 self.handshakes += 1

@@ -14,7 +14,7 @@ from .addresses import Reach, dial, literal_reach, reach, refuse_unreachable, re
 from .hosts import Trust
 from .proxies import Proxy
 from .url import Url
-from .wire import Fault, Wire, reason_of
+from .wire import SLICE, Fault, Wire, reason_of
 
 if TYPE_CHECKING:
     import socket
@@ -161,9 +161,14 @@ class Connections:
             context = self._contexts.get(route.trust)
             if context is None:
                 context = self._contexts[route.trust] = make_context(route.trust)
-        link.settimeout(self._timeout)
         try:
-            return context.wrap_socket(link, server_hostname=route.host)
+            secure = context.wrap_socket(link, server_hostname=route.host, do_handshake_on_connect=False)
+            try:
+                self._shake_hands(secure, route, job)
+            except BaseException:
+                secure.close()  # it has taken the socket over
+                raise
+            return secure
         except ssl.SSLCertVerificationError as error:
             hint = "if its authority is yours, name it with ca_file or put it into the certificate directory"
             if error.verify_code in (9, 10):  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
@@ -177,6 +182,19 @@ class Connections:
                 hint = f"it seems to speak plain HTTP; if that is meant, allow it with --insecure {route.name}"
             again = isinstance(error, (TimeoutError, ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError))
             raise Fault(f"{route.name}: no TLS: {reason}", step="tls", hint=hint, again=again) from error
+
+    def _shake_hands(self, link: ssl.SSLSocket, route: Route, job: Job) -> None:
+        """In slices, so that a stop is seen, and within the time-out in all."""
+        deadline = self._clock() + self._timeout
+        link.settimeout(min(SLICE, self._timeout))
+        while True:
+            try:
+                link.do_handshake()
+                return
+            except TimeoutError:
+                job.check()
+            if self._clock() >= deadline:
+                raise Fault(f"{route.name}: no TLS within {self._timeout:g} s", step="tls")
 
     def _clock_hint(self, route: Route, job: Job) -> str:
         """What the server's Date says about our clock (NF13). It is not trusted, only shown; nothing is sent."""

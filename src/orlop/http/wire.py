@@ -21,7 +21,7 @@ T = TypeVar("T", bound=bytes | int)
 # a body must bring this many bytes a second, averaged over the time-out (RX08); GPRS is ten times faster
 LEAST_RATE = 256
 # how soon a blocked read notices that its job was stopped, in seconds
-_SLICE = 0.5
+SLICE = 0.5
 _RECEIVE = 64 << 10
 _RECORD = 16 << 10
 _GATHERED = 256 << 10
@@ -78,7 +78,7 @@ class Wire:
         self._rest = b""
         self._waited = 0.0
         self._got = 0
-        link.settimeout(min(_SLICE, timeout))
+        link.settimeout(min(SLICE, timeout))
 
     def close(self) -> None:
         self._link.close()
@@ -96,7 +96,7 @@ class Wire:
         except OSError:
             return False
         finally:
-            self._link.settimeout(min(_SLICE, self._timeout))
+            self._link.settimeout(min(SLICE, self._timeout))
 
     def send(self, method: str, target: str, fields: Fields, body: bytes = b"") -> None:
         """Send a request. The caller gives all fields, Host included."""
@@ -118,7 +118,7 @@ class Wire:
             self._raise_alert()
             raise Fault(f"{self.host}: connection broke while asking: {reason_of(error)}", step="send") from error
         finally:
-            self._link.settimeout(min(_SLICE, self._timeout))
+            self._link.settimeout(min(SLICE, self._timeout))
 
     def _raise_alert(self) -> None:
         """After a failed send: why the other side hung up may still be there to read."""
@@ -181,7 +181,7 @@ class Wire:
         except OSError:
             pass  # mostly "nothing more yet"; a connection that broke says so again to the next call
         finally:
-            self._link.settimeout(min(_SLICE, self._timeout))
+            self._link.settimeout(min(SLICE, self._timeout))
         self._got += total - len(first)
         return b"".join(parts)
 
