@@ -24,14 +24,19 @@ test: packages-test $(VENV)/dev  ## Everything that must hold
 	@$(PY) -m pytest -n auto --dist loadgroup tests
 
 check: packages-run $(VENV)/dev  ## Format, lint, types, import order
-	@$(VENV)/bin/ruff format --check src tests
-	@$(VENV)/bin/ruff check src tests
+	@$(VENV)/bin/ruff format --check src tests bench
+	@$(VENV)/bin/ruff check src tests bench
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports --no-logo 2>/dev/null || $(VENV)/bin/lint-imports
 
 format: $(VENV)/dev  ## Format and mend what can be mended
-	@$(VENV)/bin/ruff format src tests
-	@$(VENV)/bin/ruff check --fix src tests
+	@$(VENV)/bin/ruff format src tests bench
+	@$(VENV)/bin/ruff check --fix src tests bench
+
+bench: packages-test $(VENV)/dev  ## Time the main job against podman, containerd, skopeo + umoci (as root, quiet machine)
+	@command -v npm >/dev/null || scripts/packages npm
+	@mkdir -p .cache
+	@$(PY) -m bench.run $(ROUNDS)
 
 clean:  ## Remove what the other targets made here
 	rm -rf $(VENV) .cache dist .mypy_cache .ruff_cache .hypothesis .import_linter_cache
