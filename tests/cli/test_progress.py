@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from orlop.cli.progress import Bars, Lines, Plain, Progress, Quiet, choose
+from orlop.cli.progress import Bars, Lines, Plain, Progress, Quiet, _Totals, choose
 from orlop.job import Event
 
 A = "sha256:" + "a" * 64
@@ -180,3 +180,16 @@ def test_bars_begin_anew_after_a_pause() -> None:
     assert (show.totals.total, show.totals.bytes, show.totals.finished) == (500_000, 100_000, 0)
     show.close()
     assert out.getvalue().count("\x1b[?25l") == out.getvalue().count("\x1b[?25h") == 2
+
+
+def test_what_an_earlier_try_left_is_in_neither_total() -> None:
+    totals = _Totals()
+    for event in (
+        Event("plan", total=60, count=1),
+        Event("resume", "a", 40, 100),
+        Event("progress", "a", 70, 100),
+    ):
+        totals.take(event)
+    assert (totals.bytes, totals.total) == (30, 60)
+    totals.take(Event("done", "a", 100, 100))
+    assert (totals.bytes, totals.total, totals.finished) == (60, 60, 1)

@@ -88,13 +88,14 @@ class _Throttle:
 
 
 class _Totals:
-    """Bytes done over all blobs of all plans so far."""
+    """Bytes done over all blobs of all plans so far. What earlier tries left is in neither of the sums."""
 
     def __init__(self) -> None:
         self.total = 0
         self.count = 0
         self.finished = 0
         self.done: dict[str, int] = {}
+        self.kept: dict[str, int] = {}
         self.ended: set[str] = set()
 
     def take(self, event: Event) -> None:
@@ -102,7 +103,10 @@ class _Totals:
             self.total += event.total
             self.count += event.count
         elif event.kind in ("progress", "done", "start", "resume"):
-            self.done[event.subject] = event.total if event.kind == "done" else event.done
+            if event.kind == "resume" and event.subject not in self.done:
+                self.kept[event.subject] = event.done
+            done = event.total if event.kind == "done" else event.done
+            self.done[event.subject] = done - self.kept.get(event.subject, 0)
         if event.kind == "done" and event.subject not in self.ended:
             self.ended.add(event.subject)
             self.finished += 1
