@@ -119,6 +119,12 @@ def test_basic_is_used_when_it_is_all_there_is_and_remembered() -> None:
     assert begin(auth.flow(SCOPE, lambda: LOGIN)) == LOGIN.basic
 
 
+def test_without_credentials_a_basic_challenge_is_the_end() -> None:
+    flow = authenticator().flow(SCOPE, lambda: ANONYMOUS)
+    begin(flow)
+    assert send(flow, refused("Basic")) is None
+
+
 def test_bearer_is_preferred_to_basic_whatever_their_order() -> None:
     flow = authenticator().flow(SCOPE, lambda: LOGIN)
     begin(flow)

@@ -201,6 +201,12 @@ def test_NF03_a_range_that_is_said_to_be_outside_means_the_whole(server: Lying) 
         fetch(server, Answer(416), offset=1000)
 
 
+def test_NF03_a_part_that_nobody_asked_for_is_not_taken_for_the_whole(server: Lying) -> None:
+    part = Answer(206, CONTENT[:1000], (("Content-Range", f"bytes 0-999/{len(CONTENT)}"),))
+    with pytest.raises(Mismatch, match="answered 206 when asked for the whole"):
+        fetch(server, Answer(416), part, offset=1000)
+
+
 # -- the rest ------------------------------------------------------------------------------------------------
 
 

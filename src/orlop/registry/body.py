@@ -133,6 +133,9 @@ class ResumingBody:
                 # 416, or a range we did not ask for (NF03): what stands there cannot be told
                 response.close()
                 response = self._ask([])
+                if response.status != 200:
+                    told = f"the registry answered {response.status} when asked for the whole"
+                    raise Mismatch(f"{self._wanted.digest}: {told}")
             self._check(response)
             self._before = 0
             if response.status == 200 and starting:
@@ -157,8 +160,6 @@ class ResumingBody:
     def _check(self, response: Response) -> None:
         """Of the whole blob only its own size will do, and of one that changed nothing will (NF02)."""
         digest, size = self._wanted.digest, self._wanted.size
-        if response.status not in (200, 206):
-            raise Mismatch(f"{digest}: the registry answered {response.status} when asked for the whole")
         if response.status == 200 and response.length not in (None, size):
             raise Mismatch(f"{digest}: {response.length} bytes were announced, expected {size}")
         tag = response.headers.get("etag").strip()
