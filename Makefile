@@ -21,7 +21,7 @@ demo: packages-run $(VENV)/run  ## The main job, offline: fetch an image over HT
 	@$(VENV)/bin/orlop demo
 
 test: packages-test $(VENV)/dev  ## Everything that must hold
-	@$(PY) -m pytest -n auto --dist loadgroup tests
+	@scripts/own-root $(PY) -m pytest -n auto --dist loadgroup tests
 
 check: packages-run $(VENV)/dev  ## Format, lint, types, import order
 	@$(VENV)/bin/ruff format --check src tests bench

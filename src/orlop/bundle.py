@@ -140,7 +140,10 @@ def find_runtime(setting: str = "") -> Path:
     Root: runc first, as crun (seen in 1.8.1) drops `nodev` from the root, and an image's device nodes come to life.
     Others: crun first, as runc cannot run as another user than 0 then; but not beside hybrid cgroups (version 1
     with a version 2 tree that has controllers), where crun does not run unless root hides them from it.
+    `Unsupported` without root and user namespaces.
     """
+    if os.geteuid() != 0:
+        _need_user_namespaces()
     order = RUNTIMES[::-1] if os.geteuid() == 0 or _hybrid_cgroups() else RUNTIMES
     if setting.startswith("/"):
         found = Path(setting)
@@ -203,6 +206,18 @@ def run_bundle(bundle: Path, *, runtime: str = "", scratch: Path, job: Job | Non
             mounting.unmount(scratch / _OWN_ROOT, lazy=True)
     job.check()
     return status if status >= 0 else 128 - status
+
+
+def _need_user_namespaces() -> None:
+    """Without root a container stands on one. Tried in a process of its own, as there is no way back from it."""
+    trial = "import ctypes, sys; sys.exit(ctypes.CDLL(None, use_errno=True).unshare(0x10000000) and ctypes.get_errno())"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", trial], check=False, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        why = os.strerror(done.returncode).lower()
+        raise Unsupported(
+            f"container: without root it needs a user namespace, which is refused: {why}",
+            hint="run it as root, or use `orlop unpack`",
+        )
 
 
 def _confined(program: Path, scratch: Path) -> list[str]:

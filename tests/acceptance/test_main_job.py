@@ -16,7 +16,7 @@ from orlop.model.digest import Digest
 from tests.acceptance.conftest import skopeo
 from tests.support.debian import TAG
 from tests.support.lying import CANARY
-from tests.support.registries import USER, Authority, TokenServer, docker_registry, tinyproxy
+from tests.support.registries import NAME, USER, Authority, TokenServer, docker_registry, tinyproxy
 from tests.support.trees import Snapshot, snapshot
 
 pytestmark = [pytest.mark.peer, pytest.mark.root, pytest.mark.xdist_group("debian")]
@@ -88,8 +88,8 @@ def test_from_a_registry_with_tls_under_a_private_authority(storage: Path, tmp_p
 def test_from_behind_a_proxy(storage: Path, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     with ExitStack() as servers:
-        plain = servers.enter_context(docker_registry(tmp_path, storage))
-        secure = servers.enter_context(docker_registry(tmp_path, storage, tls=authority.issue("127.0.0.1")))
+        plain = servers.enter_context(docker_registry(tmp_path, storage, named=True))
+        secure = servers.enter_context(docker_registry(tmp_path, storage, tls=authority.issue(NAME), named=True))
         proxy = servers.enter_context(tinyproxy(tmp_path, login=f"{USER}:{CANARY}"))
         url = f"http://{USER}:{CANARY}@{proxy}"
         environment = {"http_proxy": url, "https_proxy": url}

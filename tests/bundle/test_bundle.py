@@ -14,7 +14,7 @@ from orlop.bundle import find_runtime, run_bundle, writable_root, write_bundle
 from orlop.errors import Cancelled, NotFound, Unsafe, Usage
 from orlop.job import Job
 from orlop.rootfs.mountinfo import mounts
-from tests.support.programs import image_config, make_root
+from tests.support.programs import image_config, make_root, user_namespaces
 
 PROGRAMS = ("sh", "cat", "id", "ls", "grep", "sleep", "mknod", "touch", "env", "head")
 
@@ -91,10 +91,10 @@ def test_device_nodes_are_dead_and_cannot_be_made(tmp_path: Path) -> None:
     status, out = run_here(
         tree, place, "head -c1 /zero; mknod /mine c 1 5; mknod /dev/mine c 1 5; head -c3 /dev/zero | cat"
     )
-    assert "'/zero'" in out
+    assert "'/zero'" in out  # what head and mknod say comes in any order
     assert "Permission denied" in out
     assert out.count("Operation not permitted") == 2
-    assert out.endswith("\0\0\0")
+    assert "\0\0\0" in out
     assert status == 0
 
 
@@ -189,8 +189,12 @@ sys.exit(run_bundle(place, scratch=place / "state"))
             cwd="/",
             timeout=60,
         )
-        assert (done.returncode, done.stdout) == (3, "0\n"), done.stderr
-        assert (rootfs / "made").stat().st_uid == 1234
+        if user_namespaces():
+            assert (done.returncode, done.stdout) == (3, "0\n"), done.stderr
+            assert (rootfs / "made").stat().st_uid == 1234
+        else:
+            assert done.returncode != 0
+            assert "needs a user namespace, which is refused" in done.stderr
     finally:
         subprocess.run(["/bin/rm", "-rf", str(place)], check=True)
 

@@ -14,11 +14,10 @@ from orlop.job import Job
 from orlop.settings import Network
 from orlop.streams import read_limited
 from tests.support.lying import CANARY, Answer, Lying
-from tests.support.registries import Authority, tinyproxy
+from tests.support.registries import NAME, Authority, tinyproxy
 
 OK = Answer(200, b"fine")
-# this machine's own name leads to a loopback address, but does not look like one
-NAME = socket.gethostname()
+ADDRESS = socket.gethostbyname(NAME)
 
 
 def get(network: Network, host: str) -> bytes:
@@ -28,7 +27,7 @@ def get(network: Network, host: str) -> bytes:
 
 @pytest.mark.peer
 def test_CR15_plain_http_goes_through_the_proxy_which_keeps_its_credentials(tmp_path: Path) -> None:
-    with Lying() as server, tinyproxy(tmp_path, login=f"us:{CANARY}") as proxy:
+    with Lying(address=ADDRESS) as server, tinyproxy(tmp_path, login=f"us:{CANARY}") as proxy:
         server.on("/v2/x", OK)
         host = f"{NAME}:{server.port}"
         network = Network(insecure=frozenset({host}), http_proxy=f"http://us:{CANARY}@{proxy}")
@@ -44,7 +43,10 @@ def test_CR15_plain_http_goes_through_the_proxy_which_keeps_its_credentials(tmp_
 @pytest.mark.peer
 def test_CR15_https_goes_through_a_tunnel_and_is_verified_at_its_end(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
-    with Lying(tls=authority.server(NAME)) as server, tinyproxy(tmp_path, login=f"us:{CANARY}") as proxy:
+    with (
+        Lying(tls=authority.server(NAME), address=ADDRESS) as server,
+        tinyproxy(tmp_path, login=f"us:{CANARY}") as proxy,
+    ):
         server.on("/v2/x", OK)
         host = f"{NAME}:{server.port}"
         network = Network(ca_file=authority.file, https_proxy=f"http://us:{CANARY}@{proxy}")
@@ -59,7 +61,7 @@ def test_CR15_https_goes_through_a_tunnel_and_is_verified_at_its_end(tmp_path: P
 
 @pytest.mark.peer
 def test_a_proxy_that_cannot_connect_is_named_as_the_step(tmp_path: Path) -> None:
-    with Lying() as gone:
+    with Lying(address=ADDRESS) as gone:
         pass
     with tinyproxy(tmp_path) as proxy:
         with pytest.raises(Fault, match=r"refused to connect to .*\(proxy\)"):

@@ -19,6 +19,7 @@ from orlop.settings import Network
 from tests.registry.conftest import Stock
 from tests.support.lying import CANARY, Answer
 from tests.support.registries import (
+    NAME,
     USER,
     Authority,
     TokenServer,
@@ -135,15 +136,10 @@ def test_a_registry_that_wants_a_client_certificate(stock: Stock, tmp_path: Path
 
 
 def test_a_registry_behind_a_proxy(stock: Stock, tmp_path: Path) -> None:
-    import socket
-
-    name = socket.gethostname()
-    files = Authority(tmp_path).issue(name)
-    with docker_registry(tmp_path, stock.storage, tls=files) as host, tinyproxy(tmp_path) as proxy:
-        host = host.replace("127.0.0.1", name)
+    files = Authority(tmp_path).issue(NAME)
+    with docker_registry(tmp_path, stock.storage, tls=files, named=True) as host, tinyproxy(tmp_path) as proxy:
         pull(Network(ca_file=files.authority, https_proxy=f"http://{proxy}"), host, stock)
-    with docker_registry(tmp_path, stock.storage) as host, tinyproxy(tmp_path) as proxy:
-        host = host.replace("127.0.0.1", name)
+    with docker_registry(tmp_path, stock.storage, named=True) as host, tinyproxy(tmp_path) as proxy:
         pull(Network(insecure=frozenset({host}), http_proxy=f"http://{proxy}"), host, stock)
 
 

@@ -34,6 +34,12 @@ def make_root(root: Path, *programs: str) -> Path:
     return root
 
 
+def user_namespaces() -> bool:
+    """Whether this machine gives them to those who are not root; in a chroot the kernel does not."""
+    command = ["/usr/bin/setpriv", "--reuid=1234", "--regid=1234", "--clear-groups", "/usr/bin/unshare", "--user"]
+    return subprocess.run([*command, "/bin/true"], capture_output=True, check=False).returncode == 0
+
+
 def image_config(process: Mapping[str, Any] | None = None, **fields: Any) -> ImageConfig:
     """An image config with `process` as its `config` object."""
     base = {"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": []}}

@@ -57,6 +57,10 @@ class Files:
     key: Path
 
 
+# this machine's own name leads to an address of its own, but does not look like one: for what loopback is exempt from
+NAME = socket.gethostname()
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
@@ -65,11 +69,20 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def docker_registry(
-    folder: Path, storage: Path, *, auth: Any = None, tls: Files | None = None, client_ca: Path | None = None
+    folder: Path,
+    storage: Path,
+    *,
+    auth: Any = None,
+    tls: Files | None = None,
+    client_ca: Path | None = None,
+    named: bool = False,
 ) -> Iterator[str]:
-    """Debian's registry over `storage`; yields `127.0.0.1:port`. `auth` is the `auth` part of its configuration."""
+    """Debian's registry over `storage`; yields `127.0.0.1:port`, or `NAME:port` with `named`.
+
+    `auth` is the `auth` part of its configuration."""
     port = free_port()
-    web: dict[str, Any] = {"addr": f"127.0.0.1:{port}"}
+    address = socket.gethostbyname(NAME) if named else "127.0.0.1"
+    web: dict[str, Any] = {"addr": f"{address}:{port}"}
     if tls:
         web["tls"] = {"certificate": str(tls.certificate), "key": str(tls.key)}
         if client_ca:
@@ -84,8 +97,8 @@ def docker_registry(
         settings["auth"] = auth
     file = folder / f"registry-{port}.yml"
     file.write_text(json.dumps(settings))  # JSON is YAML
-    with _running(["/usr/bin/docker-registry", "serve", str(file)], port):
-        yield f"127.0.0.1:{port}"
+    with _running(["/usr/bin/docker-registry", "serve", str(file)], port, address):
+        yield f"{NAME if named else address}:{port}"
 
 
 @contextlib.contextmanager
@@ -104,12 +117,12 @@ def tinyproxy(folder: Path, *, login: str = "") -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _running(command: list[str], port: int) -> Iterator[None]:
+def _running(command: list[str], port: int, address: str = "127.0.0.1") -> Iterator[None]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
         deadline = time.monotonic() + 20
         while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            with contextlib.suppress(OSError), socket.create_connection((address, port), 1):
                 break
             if process.poll() is not None or time.monotonic() > deadline:
                 said = process.stderr.read().decode() if process.stderr and process.poll() is not None else ""

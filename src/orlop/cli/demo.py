@@ -143,7 +143,7 @@ class _Steps:
 
         try:
             runtime = find_runtime(self.app.settings().runtime)
-        except NotFound as error:
+        except (NotFound, Unsupported) as error:
             click.echo(f"           no container was run: {error}")
             return
         with self._told(f"run /bin/sh in it with {runtime.name}") as details:
