@@ -39,8 +39,7 @@ class Job:
 
     progress: Callable[[Event], None] = _ignore
     workers: int = 4  # transfers at once
-    retries: int = 5  # attempts of one request or stream after the first
-    timeout: float = 60.0  # seconds without a byte before a connection counts as stalled
+    retries: int = 5  # attempts of one request or stream after the first; the source's own limit may be lower
     _stopped: threading.Event = field(default_factory=threading.Event)
     _parent: Job | None = None
 

@@ -97,7 +97,6 @@ class App:
                 progress=self._progress,
                 workers=settings.workers,
                 retries=settings.network.retries,
-                timeout=settings.network.timeout,
             )
         return self._job
 
