@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Literal
@@ -116,7 +117,7 @@ class Store:
             return self._transfer.pull(
                 source,
                 _asked(location),
-                local_name(location),
+                _name(location, source),
                 choice,
                 explicit=platform is not None,
                 prepare=not download_only and choice is not None,
@@ -128,7 +129,7 @@ class Store:
         job = job or self._job()
         location = Location.parse(reference)
         with self._source(location, job) as source:
-            name = local_name(location)
+            name = _name(location, source)
             return self._transfer.plan(source, _asked(location), name, self._choice(platform), job)
 
     def remote_tags(self, repository: str, *, job: Job | None = None) -> Iterator[str]:
@@ -384,6 +385,15 @@ class Store:
 
         names = Names(self._disk, self._locks, self._session)
         return Collect(self._disk, self._locks, self._blobs, self._derived, names, self._catalog, self._materialise)
+
+
+def _name(location: Location, source: Source) -> str:
+    """What the store will call it. A file that holds one image names it, if nobody said otherwise."""
+    if location.reference is None and not location.name and isinstance(source, Lists):
+        tags = list(islice(source.tags(), 2))
+        if len(tags) == 1:
+            return local_name(replace(location, name=tags[0]))
+    return local_name(location)
 
 
 def _asked(location: Location) -> str:

@@ -17,6 +17,7 @@ from orlop.model.image import chain_id
 from orlop.model.tree import Entry, Kind, Tree
 from orlop.ports import Layer, Stack
 from orlop.rootfs.mounting import mount_erofs, unmount
+from orlop.store import Store
 from orlop.tar.merge import merge
 from orlop.tar.reader import read_entries
 
@@ -184,3 +185,13 @@ def mounted(image: Path, devices: Sequence[Path], target: Path) -> Iterator[Path
         yield target
     finally:
         unmount(target, lazy=True)
+
+
+@contextmanager
+def mounted_root(store: Store, name: str) -> Iterator[Path]:
+    """An image of a store, mounted while the context lasts."""
+    mounted = store.mount(name)
+    try:
+        yield mounted.target
+    finally:
+        store.umount(str(mounted.target))
