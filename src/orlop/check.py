@@ -38,6 +38,32 @@ class Checked:
     findings: tuple[Finding, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Bytes on disk by what they are for."""
+
+    images: int
+    blobs: int
+    blob_bytes: int
+    derived_bytes: int
+    partial_bytes: int
+    free_bytes: int
+
+
+def usage(disk: Disk, blobs: LocalBlobs, images: int) -> Usage:
+    """Counts what is there now; `images` names."""
+    sizes = [blobs.size(digest) or 0 for digest in blobs.digests()]
+    found = os.statvfs(disk.root)
+    return Usage(
+        images=images,
+        blobs=len(sizes),
+        blob_bytes=sum(sizes),
+        derived_bytes=disk.space("derived"),
+        partial_bytes=disk.space("partial"),
+        free_bytes=found.f_bavail * found.f_frsize,
+    )
+
+
 class Check:
     """The checker of one store. It changes nothing."""
 

@@ -97,6 +97,8 @@ class Collect:
                     self._derived.discard(kind, digest)
                 for name in partials:
                     self._partials.remove(name)
+                if among is None:
+                    self._materialise.clear()
         if blobs and not dry_run:
             self._catalog.forget(blobs)
         return Collected(tuple(blobs), len(derived), len(partials), freed)

@@ -6,7 +6,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 from .blobs.derived import DerivedFiles
 from .blobs.local import LocalBlobs
 from .disk.disk import Disk, translate
+from .disk.locks import Locks
 from .disk.session import Session
 from .errors import Busy, Conflict, Damaged, NotFound
 from .graph import Leaf
@@ -23,7 +24,7 @@ from .job import Job, run_all
 from .model.digest import Digest
 from .model.image import chain_id
 from .model.tree import Entry
-from .ports import Layer, Stack
+from .ports import Driver, Layer, Stack
 from .rootfs import directory, mountinfo, mounting
 from .rootfs.choose import choose
 from .rootfs.ownership import ownership_record
@@ -59,8 +60,11 @@ class Unpacked:
 class Materialise:
     """Root file systems from one store."""
 
-    def __init__(self, disk: Disk, blobs: LocalBlobs, derived: DerivedFiles, intake: Intake, session: Session) -> None:
+    def __init__(
+        self, disk: Disk, locks: Locks, blobs: LocalBlobs, derived: DerivedFiles, intake: Intake, session: Session
+    ) -> None:
         self._disk = disk
+        self._locks = locks
         self._blobs = blobs
         self._derived = derived
         self._intake = intake
@@ -88,6 +92,11 @@ class Materialise:
     def mount(self, image: Image, target: Path | None, driver: str, job: Job) -> Mounted:
         """Show an image read-only. The record of it is written first, so that a collection never misses it."""
         chosen, why = choose(driver, self._derived)
+        # the lock: nobody takes a record whose mount is still to come for one whose mount is gone
+        with self.stack(image, job) as stack, self._locks.shared():
+            return self._mount(image, stack, target, chosen, why, job)
+
+    def _mount(self, image: Image, stack: Stack, target: Path | None, chosen: Driver, why: str, job: Job) -> Mounted:
         number = uuid.uuid4().hex[:12]
         for name in ("mounts", f"mounts/{number}"):
             self._disk.make_directory(name)
@@ -96,8 +105,7 @@ class Materialise:
         try:
             made = _make_directory(place)
             self._record(number, mounted, image.config.diff_ids, made=made)
-            with self.stack(image, job) as stack:
-                chosen.mount(stack, place, job=job)
+            chosen.mount(stack, place, job=job)
         except BaseException:
             self._forget(number)
             raise
@@ -112,7 +120,7 @@ class Materialise:
                 self._disk.write_file(f"mounts/{number}/record", self._session.scratch(), raw)
 
     def mounts(self) -> list[Mounted]:
-        """Mounts of this store that are there now; records of others are cleared away."""
+        """Mounts of this store that are there now."""
         return [mounted for _, mounted, _ in self._live()]
 
     def umount(self, wanted: str) -> list[Mounted]:
@@ -135,6 +143,17 @@ class Materialise:
             mounting.unmount(mounted.target)
             self._forget(number)
         return [mounted for _, mounted in found]
+
+    def clear(self) -> None:
+        """Remove records whose mount is gone: after a reboot, or a kill. Under the exclusive lock only."""
+        live = {number for number, _, _ in self._live()}
+        for number in self._disk.names("mounts"):
+            if number not in live:
+                with suppress(OSError):  # not empty, or a mount after all: then it is none of our business
+                    if os.path.isdir(root := self._disk.path(f"mounts/{number}/root")):
+                        os.rmdir(root)
+                    self._disk.remove(f"mounts/{number}/record")
+                    os.rmdir(self._disk.path(f"mounts/{number}"))
 
     def in_use(self) -> set[Digest]:
         """Diff IDs and chain IDs that mounts stand on."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -32,7 +32,7 @@ from .settings import Settings
 
 if TYPE_CHECKING:
     from .catalog.sqlite import SqliteCatalog
-    from .check import Checked
+    from .check import Checked, Usage
     from .collect import Collect, Collected
     from .containers import Containers
     from .intake import Intake
@@ -43,18 +43,6 @@ NetworkMode = Literal["host", "none"]
 DriverName = Literal["auto", "erofs", "overlay", "directory"]
 # derived files are synced and marked once they are this old, in seconds: by then that costs next to nothing
 _SETTLED = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Bytes on disk by what they are for."""
-
-    images: int
-    blobs: int
-    blob_bytes: int
-    derived_bytes: int
-    partial_bytes: int
-    free_bytes: int
 
 
 class Store:
@@ -89,8 +77,10 @@ class Store:
 
     def close(self) -> None:
         """Idempotent. Mounts stay."""
-        self._derived.settle(older_than=_SETTLED)
-        self._session.close()
+        try:
+            self._derived.settle(older_than=_SETTLED)
+        finally:
+            self._session.close()
 
     def __enter__(self) -> Store:
         return self
@@ -98,7 +88,11 @@ class Store:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        # what went wrong inside is the news, not that a full disk takes no marks either
+        if error is None:
+            self.close()
+        else:
+            self._session.close()
 
     # -- fetch ---------------------------------------------------------------------------------------------
 
@@ -303,16 +297,9 @@ class Store:
 
     def df(self) -> Usage:
         """What the store takes."""
-        digests = list(self._blobs.digests())
-        found = os.statvfs(self._disk.root)
-        return Usage(
-            images=len(list(self._catalog.names())),
-            blobs=len(digests),
-            blob_bytes=sum(self._blobs.size(digest) or 0 for digest in digests),
-            derived_bytes=self._disk.space("derived"),
-            partial_bytes=self._disk.space("partial"),
-            free_bytes=found.f_bavail * found.f_frsize,
-        )
+        from .check import usage
+
+        return usage(self._disk, self._blobs, len(self.names()))
 
     # -- parts, made when first needed so that a command imports only what it uses --------------------------
 
@@ -370,7 +357,7 @@ class Store:
     def _materialise(self) -> Materialise:
         from .materialise import Materialise
 
-        return Materialise(self._disk, self._blobs, self._derived, self._intake, self._session)
+        return Materialise(self._disk, self._locks, self._blobs, self._derived, self._intake, self._session)
 
     @cached_property
     def _containers(self) -> Containers:

@@ -130,7 +130,7 @@ def _refused(tmp_path: Path, reference: str, error: type[Error], match: str | No
         assert store.images() == []
         assert store.fsck().findings == ()
     left = _names(tmp_path / "store") - {"version", "oci-layout", "catalog.db", "catalog.db-journal"}
-    assert {name for name in left if not name.startswith(("locks", "blobs", "derived"))} == set()
+    assert {name for name in left if not name.startswith(("locks", "blobs", "derived", "partial"))} == set()
 
 
 @pytest.mark.parametrize("place", [0, 20, 200, -1])
