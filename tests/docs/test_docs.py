@@ -16,8 +16,9 @@ from typing import Any
 import click
 import pytest
 
+import orlop
 from orlop import errors, settings
-from orlop.check import Checked, Finding
+from orlop.check import Checked, Finding, Usage
 from orlop.cli.lazy import Command
 from orlop.cli.main import BROKEN_PIPE
 from orlop.cli.options import is_network
@@ -28,7 +29,7 @@ from orlop.job import Event, EventKind
 from orlop.materialise import Mounted, Unpacked
 from orlop.model import limits, sandbox
 from orlop.model.reference import TRANSPORTS
-from orlop.store import Store, Usage
+from orlop.store import Store
 from orlop.transfer import Planned, Pulled
 from tests.support.command_line import Orlop
 from tests.support.images import small_image, write_layout
@@ -121,7 +122,7 @@ def test_reference_has_the_shared_options() -> None:
 def test_every_option_and_command_in_a_document_exists(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
     called = [line for line in _code(text) if re.search(r"(^|[\s(`])orlop [a-z]", line)]
-    assert called or file.name == "security.md"
+    assert called or file in (HOME / "docs" / "reference.md", HOME / "docs" / "security.md")
     for line in called:
         for name, rest in re.findall(r"(?:^|[\s(])orlop ((?:--?\w+ )*[a-z]+)([^|;&#)]*)", line):
             name = name.split(" ")[-1]
@@ -169,7 +170,14 @@ def test_reference_has_every_event() -> None:
     kinds = [*EventKind.__args__, "message"]  # type: ignore[attr-defined]
     text = _section(REFERENCE, "## Progress")
     assert sorted(_first(text)) == sorted(kinds)
-    assert all(f"`{key}`" in text for key in ("event", *(f.name for f in dataclasses.fields(Event))[1:]))
+    keys = ["event", *(field.name for field in dataclasses.fields(Event) if field.name != "kind")]
+    assert [key for key in keys if f"`{key}`" not in text] == []
+
+
+def test_reference_has_every_public_name() -> None:
+    found = re.search(r"^from orlop import (\w+(?:, \w+)+)$", REFERENCE, re.MULTILINE)
+    assert found
+    assert sorted([*found[1].split(", "), "__version__"]) == sorted(orlop.__all__)
 
 
 def test_reference_has_every_signature_of_the_store() -> None:
@@ -205,7 +213,7 @@ def _keys(command: str) -> set[str]:
 
 def test_reference_has_the_json_keys_that_commands_print(tmp_path: Path) -> None:
     layout = write_layout(tmp_path / "app", {"1": small_image()})
-    orlop, name = Orlop(tmp_path / "store"), "localhost/app:1"
+    program, name = Orlop(tmp_path / "store"), "localhost/app:1"
     runs: dict[str, tuple[str, ...]] = {
         "pull --dry-run": ("pull", "--dry-run", f"oci:{layout}:1"),
         "pull": ("pull", f"oci:{layout}:1"),
@@ -221,22 +229,22 @@ def test_reference_has_the_json_keys_that_commands_print(tmp_path: Path) -> None
         "gc": ("gc",),
     }
     for label, arguments in runs.items():
-        assert _keys(label) == _printed(orlop, *arguments), label
+        assert _keys(label) == _printed(program, *arguments), label
 
 
 @pytest.mark.root
 def test_reference_has_the_json_keys_of_mounts(tmp_path: Path) -> None:
     layout = write_layout(tmp_path / "app", {"1": small_image()})
-    orlop, name = Orlop(tmp_path / "store"), f"oci:{layout}:1"
-    assert _keys("mount") == _printed(orlop, "mount", name, str(tmp_path / "root"))
-    assert _keys("mount") == _printed(orlop, "mount")
-    assert _keys("umount") == _printed(orlop, "umount", str(tmp_path / "root"))
-    assert _keys("bundle") == _printed(orlop, "bundle", "localhost/app:1", str(tmp_path / "bundle"), "true")
-    assert orlop("umount", str(tmp_path / "bundle")).status == 0
+    program, name = Orlop(tmp_path / "store"), f"oci:{layout}:1"
+    assert _keys("mount") == _printed(program, "mount", name, str(tmp_path / "root"))
+    assert _keys("mount") == _printed(program, "mount")
+    assert _keys("umount") == _printed(program, "umount", str(tmp_path / "root"))
+    assert _keys("bundle") == _printed(program, "bundle", "localhost/app:1", str(tmp_path / "bundle"), "true")
+    assert program("umount", str(tmp_path / "bundle")).status == 0
 
 
-def _printed(orlop: Orlop, *arguments: str) -> set[str]:
-    result = orlop(arguments[0], "--json", *arguments[1:])
+def _printed(program: Orlop, *arguments: str) -> set[str]:
+    result = program(arguments[0], "--json", *arguments[1:])
     assert result.status == 0, result.err
     shown = result.json()
     return set(shown[0] if isinstance(shown, list) else shown)
@@ -253,6 +261,7 @@ def test_security_has_the_capabilities_and_no_other() -> None:
     assert set(re.findall(r"CAP_\w+", _section(SECURITY, "## Containers"))) == set(sandbox.CAPABILITIES)
 
 
+@pytest.mark.root
 def test_readme_example_runs(tmp_path: Path) -> None:
     found = re.search(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     assert found
