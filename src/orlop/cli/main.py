@@ -27,6 +27,8 @@ def main() -> NoReturn:
         # answered before click is imported: scripts ask this often
         print(f"orlop {__version__}")
         raise SystemExit(0)
+    # threads that index in Python must not hold up those that need the interpreter for a moment between two chunks
+    sys.setswitchinterval(0.0005)
     raise SystemExit(run(sys.argv[1:]))
 
 

@@ -25,6 +25,11 @@ _SPARSE = (b"GNU.sparse.", b"SCHILY.realsize")
 _LENGTH = re.compile(rb"([0-9]{1,19}) ")
 _NUMBER = re.compile(rb"[0-9]+")
 _TIME = re.compile(rb"(-?)([0-9]+)(?:\.([0-9]*))?")
+# what GNU tar writes for nearly every member; read at once, as whole layers consist of it
+_TIMES_ONLY = re.compile(
+    rb"([0-9]{2} mtime=([0-9]{1,10})(?:\.([0-9]{1,9}))?\n)"
+    rb"([0-9]{2} atime=[0-9]{1,10}(?:\.[0-9]{1,9})?\n)?([0-9]{2} ctime=[0-9]{1,10}(?:\.[0-9]{1,9})?\n)?"
+)
 _INT64 = 1 << 63
 # times outside 1677..2262 are moved to its ends, so that nanoseconds always fit in 64 bits
 _LATEST = _INT64 - 1
@@ -41,6 +46,19 @@ class Overrides(NamedTuple):
     gid: int | None = None
     mtime_ns: int | None = None
     xattrs: tuple[tuple[bytes, bytes], ...] = ()
+
+
+def times_only(data: bytes) -> Overrides | None:
+    """The same as `overrides(records(data))` for a header of plain times and nothing else; None if it is not one."""
+    match = _TIMES_ONLY.fullmatch(data)
+    if match is None:
+        return None
+    mtime, seconds, fraction, atime, ctime = match.groups()
+    for record in (mtime, atime, ctime):
+        if record is not None and int(record[:2]) != len(record):
+            return None
+    nanoseconds = int(fraction.ljust(9, b"0")) if fraction else 0
+    return Overrides(mtime_ns=clamp(int(seconds) * 1_000_000_000 + nanoseconds))
 
 
 def records(data: bytes, where: str) -> dict[bytes, bytes]:

@@ -170,10 +170,22 @@ class _Reader:
             raise Invalid(f"tar: zero block at byte {at} is followed by something else, expected the end")
 
     def _extension(self, header: Header, at: int) -> None:
-        kind = chr(header[0])
-        size = header[6]
-        where = f"tar extended header {kind!r} at byte {at}"
+        kind, size = chr(header[0]), header[6]
         self._extension_bytes += size
+        if (
+            kind == "x"
+            and not self._pending
+            and 0 <= size < BLOCK
+            and self._extension_bytes <= TAR_EXTENSIONS_TOTAL_BYTES
+        ):
+            data = self._stream.take(size)
+            self._overrides = pax.times_only(data)
+            if self._overrides is None:
+                where = _where(kind, at)
+                self._overrides = pax.overrides(pax.records(data, where), where)
+            self._pending[kind] = b""
+            return
+        where = _where(kind, at)
         if not 0 <= size <= TAR_EXTENSION_BYTES:
             raise Unsafe(f"{where}: {size} bytes, expected at most {TAR_EXTENSION_BYTES}")
         if self._extension_bytes > TAR_EXTENSIONS_TOTAL_BYTES:
@@ -233,6 +245,10 @@ class _Reader:
         if from_gnu is not None:
             return from_gnu
         return from_header if from_pax is None else from_pax
+
+
+def _where(kind: str, at: int) -> str:
+    return f"tar extended header {kind!r} at byte {at}"
 
 
 def _size(from_pax: int | None, from_header: int, at: int) -> int:
