@@ -11,7 +11,7 @@ from .blobs.derived import KINDS, DerivedFiles
 from .blobs.local import LocalBlobs, place
 from .catalog.names import Names
 from .disk.disk import Disk
-from .errors import Damaged, Error, Invalid
+from .errors import Damaged, Error, Invalid, NotFound
 from .job import Event, Job
 from .model import media
 from .model.descriptor import Descriptor
@@ -23,11 +23,12 @@ from .streams import CHUNK
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One fault. `kind`: damaged, missing, stray, derived, name, mode."""
+    """One fault. `kind`: damaged, missing, stray, derived, name, mode. `mended`: it is gone now."""
 
     kind: str
     subject: str
     text: str
+    mended: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def usage(disk: Disk, blobs: LocalBlobs, images: int) -> Usage:
 
 
 class Check:
-    """The checker of one store. It changes nothing."""
+    """The checker of one store. It changes nothing unless told to repair."""
 
     def __init__(self, disk: Disk, blobs: LocalBlobs, derived: DerivedFiles, names: Names) -> None:
         self._disk = disk
@@ -73,15 +74,23 @@ class Check:
         self._derived = derived
         self._names = names
         self._findings: list[Finding] = []
+        self._repair = False
 
-    def run(self, job: Job, *, quick: bool = False) -> Checked:
-        """`quick` looks at presence and sizes only; else every byte is read."""
+    def run(self, job: Job, *, quick: bool = False, repair: bool = False) -> Checked:
+        """`quick` looks at presence and sizes only; else every byte is read.
+
+        `repair` moves damaged blobs to `quarantine/`, so that the next pull fetches them, removes damaged derived
+        files, which are made again when needed, and takes write permission off blobs.
+        """
         self._findings = []
+        self._repair = repair
         digests = list(self._blobs.digests())
         sizes = {digest: self._blobs.size(digest) or 0 for digest in digests}
         total, done = sum(sizes.values()), 0
         job.progress(Event("plan", total=0 if quick else total, count=len(digests)))
         for digest in digests:
+            if self._blobs.size(digest) is None:
+                continue  # collected meanwhile
             self._mode(digest)
             if not quick:
                 self._blob(digest, job)
@@ -102,15 +111,26 @@ class Check:
                     job.check()
                     hasher.update(data)
         except OSError as error:
-            self._found("damaged", digest, f"cannot be read: {os.strerror(error.errno or 0).lower()}")
+            self._damaged(digest, f"cannot be read: {os.strerror(error.errno or 0).lower()}")
             return
+        except NotFound:
+            return  # collected meanwhile
         if hasher.hexdigest() != digest.encoded:
-            self._found("damaged", digest, "its bytes have another digest; pull the image again")
+            self._damaged(digest, "its bytes have another digest")
+
+    def _damaged(self, digest: Digest, text: str) -> None:
+        if self._repair:
+            self._blobs.quarantine(digest)
+            self._found("damaged", digest, f"{text}; moved to quarantine", mended=True)
+        else:
+            self._found("damaged", digest, text)
 
     def _mode(self, digest: Digest) -> None:
         mode = stat.S_IMODE(os.lstat(self._disk.path(place(digest))).st_mode)
         if mode & 0o222:
-            self._found("mode", digest, f"can be written to (mode {mode:04o}, expected 0444)")
+            if self._repair:
+                os.chmod(self._disk.path(place(digest)), 0o444)
+            self._found("mode", digest, f"could be written to (mode {mode:04o}, expected 0444)", mended=self._repair)
 
     def _name(self, tagged: Tagged) -> None:
         try:
@@ -126,7 +146,7 @@ class Check:
             if size is None:
                 self._found("missing", child.digest, f"needed by {tagged.name}; pull it again")
             elif size != child.size:
-                self._found("damaged", child.digest, f"has {size} bytes, {tagged.name} expects {child.size}")
+                self._damaged(child.digest, f"has {size} bytes, {tagged.name} expects {child.size}")
 
     def _derived_kind(self, kind: str, job: Job, *, quick: bool) -> int:
         digests = self._derived.digests(kind)
@@ -137,11 +157,13 @@ class Check:
             except Error as error:
                 text = error.message
             if text:
-                self._found("derived", f"{kind} {digest}", f"{text}; it is made again when removed")
+                if self._repair:
+                    self._derived.discard(kind, digest)
+                self._found("derived", f"{kind} {digest}", text, mended=self._repair)
         return len(digests)
 
-    def _found(self, kind: str, subject: str, text: str) -> None:
-        self._findings.append(Finding(kind, subject, text))
+    def _found(self, kind: str, subject: str, text: str, *, mended: bool = False) -> None:
+        self._findings.append(Finding(kind, subject, text, mended))
 
 
 def _optional(document: Document, child: Descriptor) -> bool:

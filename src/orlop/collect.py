@@ -43,6 +43,7 @@ class Collected:
 class _Needed:
     blobs: set[Digest] = field(default_factory=set)
     derived: set[Digest] = field(default_factory=set)
+    used: set[Digest] = field(default_factory=set)  # of the derived, what mounts and running processes stand on
 
 
 class Collect:
@@ -67,8 +68,12 @@ class Collect:
         self._materialise = materialise
         self._partials = Partials(disk)
 
-    def run(self, job: Job, *, dry_run: bool = False, only: Iterable[Digest] | None = None) -> Collected:
+    def run(
+        self, job: Job, *, dry_run: bool = False, derived: bool = False, only: Iterable[Digest] | None = None
+    ) -> Collected:
         """Remove all garbage, or, with `only`, what of these digests is garbage. `Busy` if another one runs.
+
+        `derived`: what is derived counts as garbage unless it is in use this moment.
 
         A damaged manifest that is still named stops it: what hangs below could not be known.
         """
@@ -80,20 +85,21 @@ class Collect:
                 for digest in self._blobs.digests()
                 if digest not in needed.blobs and (among is None or digest in among)
             ]
-            derived = [
+            kept = needed.used if derived else needed.derived
+            files = [
                 (kind, digest)
                 for kind in KINDS
                 for digest in self._derived.digests(kind)
-                if digest not in needed.derived and (among is None or digest in among)
+                if digest not in kept and (among is None or digest in among)
             ]
             partials = [] if among is not None else self._stale_partials(needed)
             freed = sum(self._blobs.size(digest) or 0 for digest in blobs)
-            freed += sum(self._disk.space(f"derived/{kind}/{_file(digest)}") for kind, digest in derived)
+            freed += sum(self._disk.space(f"derived/{kind}/{_file(digest)}") for kind, digest in files)
             freed += sum(self._disk.space(f"partial/{name}") for name in partials)
             if not dry_run:
                 for digest in blobs:
                     self._blobs.delete(digest)
-                for kind, digest in derived:
+                for kind, digest in files:
                     self._derived.discard(kind, digest)
                 for name in partials:
                     self._partials.remove(name)
@@ -101,7 +107,7 @@ class Collect:
                     self._materialise.clear()
         if blobs and not dry_run:
             self._catalog.forget(blobs)
-        return Collected(tuple(blobs), len(derived), len(partials), freed)
+        return Collected(tuple(blobs), len(files), len(partials), freed)
 
     def below(self, root: Digest) -> set[Digest]:
         """Everything that hangs on a document: blobs, and what may be derived from them."""
@@ -113,7 +119,8 @@ class Collect:
         needed = _Needed()
         leases = leased(self._disk)
         needed.blobs |= leases
-        needed.derived |= leases | self._materialise.in_use()
+        needed.used |= leases | self._materialise.in_use()
+        needed.derived |= needed.used
         for tagged in self._names.all().values():
             job.check()
             self._mark(tagged.target.digest, needed)

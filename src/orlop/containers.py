@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from .bundle import make_directories, mount_writable, run_bundle, writable_root, write_bundle
+from .errors import Busy
 from .images import Image
 from .job import Job
 from .materialise import Materialise, Mounted
@@ -42,8 +43,10 @@ class Containers:
 
         Not root: rootfs is a plain copy of the tree.
         """
-        make_directories(target)
         rootfs = target / "rootfs"
+        if rootfs.is_mount():
+            raise Busy(f"{target}: is a bundle already", hint=f"`orlop umount {target}` first")
+        make_directories(target)
         if os.geteuid() != 0:
             self._materialise.unpack(image, rootfs, job)
             write_bundle(target, image.config, **asdict(process))
@@ -55,7 +58,7 @@ class Containers:
             self._materialise.cover(mounted, rootfs)
             write_bundle(target, image.config, **asdict(process))
         except BaseException:
-            self._materialise.umount(str(mounted.target))
+            self._materialise.umount([str(mounted.target)])
             raise
         return replace(mounted, target=target)
 
@@ -78,4 +81,4 @@ class Containers:
             with writable_root(mounted.target, scratch / "writable", scratch / "rootfs") as rootfs:
                 yield rootfs, mounted
         finally:
-            self._materialise.umount(str(mounted.target))
+            self._materialise.umount([str(mounted.target)])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -34,6 +34,7 @@ from .tar.writer import write_tree
 
 _INDEX_BYTES = 4 << 30
 _RECORD_BYTES = 1 << 20
+_PREFIX = 6  # hex digits that are enough to mean a digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,26 +124,23 @@ class Materialise:
         """Mounts of this store that are there now."""
         return [mounted for _, mounted, _ in self._live()]
 
-    def umount(self, wanted: str) -> list[Mounted]:
-        """Undo the mount at a directory, or all mounts of a name or digest. `NotFound`, `Busy`."""
-        place = Path(wanted).absolute()
+    def umount(self, wanted: Collection[str], *, lazy: bool = False) -> list[Mounted]:
+        """Undo the mount at a directory, or all mounts of a name, a digest or the first 6 or more hex digits of
+        one; any of `wanted` will do. A bundle goes by its directory. `NotFound`, `Busy`."""
         found = []
         for number, mounted, _ in self._live():
             over = self._over(number)
-            places = [mounted.target, *([over, over.parent] if over else [])]
-            if place in places or wanted in (mounted.name, mounted.digest):
-                found.append((number, mounted))
+            places = {mounted.target, *([over, over.parent] if over else [])}
+            if any(Path(text).absolute() in places or _is_of(text, mounted) for text in wanted):
+                found.append((number, mounted, over))
         if not found:
-            raise NotFound(
-                f"{wanted}: not mounted from this store", hint="`orlop mount` without arguments lists mounts"
-            )
-        for number, mounted in found:
-            over = self._over(number)
+            raise NotFound(f"{min(wanted)}: not mounted from this store", hint="`orlop mount` alone lists mounts")
+        for number, mounted, over in found:
             if over is not None and over.is_mount():
-                mounting.unmount(over)
-            mounting.unmount(mounted.target)
+                mounting.unmount(over, lazy=lazy)
+            mounting.unmount(mounted.target, lazy=lazy)
             self._forget(number)
-        return [mounted for _, mounted in found]
+        return [replace(mounted, target=over.parent if over else mounted.target) for _, mounted, over in found]
 
     def clear(self) -> None:
         """Remove records whose mount is gone: after a reboot, or a kill. Under the exclusive lock only."""
@@ -265,6 +263,12 @@ class Materialise:
                     out.write(json.dumps(line) + "\n")
         except OSError as error:
             raise translate(error, "write", record) from error
+
+
+def _is_of(text: str, mounted: Mounted) -> bool:
+    """Whether `text` names the image of a mount."""
+    prefix = text.removeprefix("sha256:")
+    return text == mounted.name or (len(prefix) >= _PREFIX and mounted.digest.encoded.startswith(prefix))
 
 
 def chains(diff_ids: Sequence[Digest]) -> list[Digest]:

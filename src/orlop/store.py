@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from functools import cached_property
 from itertools import islice
@@ -223,11 +223,16 @@ class Store:
         image = self.image(reference, platform=platform)
         return self._materialise.mount(image, Path(target) if target else None, driver, job or self._job())
 
-    def umount(self, target: str) -> list[Mounted]:
-        """Undo the mount at a directory, or all mounts of a name or digest. `NotFound`, `Busy`."""
+    def umount(self, target: str, *, lazy: bool = False) -> list[Mounted]:
+        """Undo the mount at a directory, or all mounts of a name or digest. `NotFound`, `Busy`.
+
+        `lazy`: out of sight now, gone once nobody uses it.
+        """
+        names = {target}
         if not target.startswith("/") and not Path(target).is_dir():
-            target = self._images.resolve(target).name or target
-        return self._materialise.umount(target)
+            with suppress(NotFound):  # removed since it was mounted: the mount is there all the same
+                names.add(self._images.resolve(target).name)
+        return self._materialise.umount(names, lazy=lazy)
 
     def mounts(self) -> list[Mounted]:
         """Mounts of this store that are there now."""
@@ -283,17 +288,23 @@ class Store:
 
     # -- keep ----------------------------------------------------------------------------------------------
 
-    def gc(self, *, dry_run: bool = False, job: Job | None = None) -> Collected:
-        """Remove what no name reaches and nobody uses. Safe beside running pulls."""
-        return self._collect.run(job or self._job(), dry_run=dry_run)
+    def gc(self, *, dry_run: bool = False, derived: bool = False, job: Job | None = None) -> Collected:
+        """Remove what no name reaches and nobody uses. Safe beside running pulls.
 
-    def fsck(self, *, quick: bool = False, job: Job | None = None) -> Checked:
-        """Check every blob against its name and everything else against the blobs. Changes nothing."""
+        `derived`: also plain tars, EROFS images and unpacked layers of images that are kept but not mounted.
+        """
+        return self._collect.run(job or self._job(), dry_run=dry_run, derived=derived)
+
+    def fsck(self, *, quick: bool = False, repair: bool = False, job: Job | None = None) -> Checked:
+        """Check every blob against its name and everything else against the blobs.
+
+        Changes nothing unless `repair`: damaged blobs are moved aside for the next pull, damaged derived files go.
+        """
         from .catalog.names import Names
         from .check import Check
 
         names = Names(self._disk, self._locks, self._session)
-        return Check(self._disk, self._blobs, self._derived, names).run(job or self._job(), quick=quick)
+        return Check(self._disk, self._blobs, self._derived, names).run(job or self._job(), quick=quick, repair=repair)
 
     def df(self) -> Usage:
         """What the store takes."""

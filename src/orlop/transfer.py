@@ -88,7 +88,7 @@ class Transfer:
 
     def _execute(self, source: Source, plan: Plan, name: str, started: float, *, prepare: bool, job: Job) -> Pulled:
         root = plan.root
-        present = self._announce(plan, prepare=prepare, job=job)
+        self._announce(plan, job=job)
         taken = self._take(source, plan.leaves, prepare=prepare, job=job)
         for descriptor, raw in plan.configs:
             self._blobs.put(descriptor.digest, raw)
@@ -98,8 +98,10 @@ class Transfer:
         self._images.name(Tagged(name, root.descriptor, source.origin))
         manifests = tuple(document.digest for document in plan.documents if not document.is_index)
         small = sum(len(raw) for _, raw in plan.configs) + sum(len(document.raw) for document in plan.documents)
-        fetched = sum(item.fetched for item in taken) + small
-        return Pulled(name, root.digest, manifests, fetched, present, time.monotonic() - started)
+        fetched = sum(item.fetched for item in taken)
+        # whatever did not come over the wire was here: from before, from a try that was cut, by another process
+        present = max(0, sum(leaf.descriptor.size for leaf in plan.leaves) - fetched)
+        return Pulled(name, root.digest, manifests, fetched + small, present, time.monotonic() - started)
 
     def plan(self, source: Source, reference: str, name: str, choice: Choice, job: Job) -> Planned:
         """What `pull` would move."""
@@ -128,22 +130,20 @@ class Transfer:
         run_all(job, [task(leaf) for leaf in leaves])
         return taken
 
-    def _announce(self, plan: Plan, *, prepare: bool, job: Job) -> int:
-        """Say what is to come, and refuse early what cannot fit. Returns bytes that are there already."""
+    def _announce(self, plan: Plan, *, job: Job) -> None:
+        """Say what is to come, and refuse early what cannot fit."""
         missing = [leaf.descriptor for leaf in plan.leaves if not self._there(leaf.descriptor)]
         need = sum(max(0, wanted.size - self._partials.kept(wanted.digest)) for wanted in missing)
         found = os.statvfs(self._root)
         free = found.f_bavail * found.f_frsize
         if need > free:
             raise NoSpace(
-                f"{self._root}: {free} bytes free, the image needs {need} more"
-                + (" and as much again or more to mount it" if prepare else ""),
+                f"{self._root}: no space: {free} bytes free, the image needs {need} more",
                 hint="free some space or use another --store",
             )
         job.progress(Event("plan", plan.root.digest, total=need, count=len(missing)))
         for note in plan.notes:
             job.progress(Event("note", plan.root.digest, text=note))
-        return sum(leaf.descriptor.size for leaf in plan.leaves) - sum(wanted.size for wanted in missing)
 
     def _there(self, wanted: Descriptor) -> bool:
         return self._blobs.size(wanted.digest) == wanted.size

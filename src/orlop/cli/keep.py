@@ -12,11 +12,12 @@ from .lazy import Command
 
 @click.command(cls=Command)
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option("--derived", is_flag=True, help="Also what can be made again: plain layers and mountable images.")
 @options.as_json
 @click.pass_obj
-def gc(app: App, dry_run: bool, as_json: bool) -> None:
+def gc(app: App, dry_run: bool, derived: bool, as_json: bool) -> None:
     """Free what no name reaches and nobody uses. Safe while others pull."""
-    collected = app.store().gc(dry_run=dry_run, job=app.job())
+    collected = app.store().gc(dry_run=dry_run, derived=derived, job=app.job())
     app.finish()
     if as_json:
         output.document(
@@ -40,14 +41,16 @@ def gc(app: App, dry_run: bool, as_json: bool) -> None:
 
 @click.command(cls=Command)
 @click.option("--quick", is_flag=True, help="Sizes and names only; read no blob.")
+@click.option("--repair", is_flag=True, help="Put damaged blobs aside, drop what can be made again.")
 @options.as_json
 @click.pass_obj
-def fsck(app: App, quick: bool, as_json: bool) -> None:
-    """Check every blob against its digest and everything else against the blobs. Changes nothing.
+def fsck(app: App, quick: bool, repair: bool, as_json: bool) -> None:
+    """Check every blob against its digest and everything else against the blobs.
 
-    The exit code is 5 if anything is wrong.
+    Changes nothing without --repair; after it, pull the images that it names. The exit code is 5 if anything is
+    wrong and was not mended.
     """
-    checked = app.store().fsck(quick=quick, job=app.job())
+    checked = app.store().fsck(quick=quick, repair=repair, job=app.job())
     app.finish()
     if as_json:
         output.document(
@@ -55,17 +58,21 @@ def fsck(app: App, quick: bool, as_json: bool) -> None:
                 "blobs": checked.blobs,
                 "bytes": checked.bytes,
                 "derived": checked.derived,
-                "findings": [{"kind": f.kind, "subject": f.subject, "text": f.text} for f in checked.findings],
+                "findings": [
+                    {"kind": f.kind, "subject": f.subject, "text": f.text, "mended": f.mended} for f in checked.findings
+                ],
             }
         )
     else:
         for finding in checked.findings:
-            print(output.printable(f"{finding.kind}: {finding.subject}: {finding.text}"))
+            mended = " (mended)" if finding.mended else ""
+            print(output.printable(f"{finding.kind}: {finding.subject}: {finding.text}{mended}"))
     summary = f"{checked.blobs} blobs, {output.size(checked.bytes)}, {checked.derived} derived files"
-    if checked.findings:
-        count = len(checked.findings)
-        raise Damaged(f"store: {count} fault{'s' if count > 1 else ''} in {summary}", hint="pull the images again")
-    app.note(f"no faults in {summary}")
+    left = sum(not finding.mended for finding in checked.findings)
+    if left:
+        hint = "pull the images named above" if repair else "`orlop fsck --repair`, then pull the images again"
+        raise Damaged(f"store: {left} fault{'s' if left > 1 else ''} in {summary}", hint=hint)
+    app.note(f"{'all mended' if checked.findings else 'no faults'} in {summary}")
 
 
 @click.command(cls=Command)

@@ -16,14 +16,16 @@ from .mountinfo import holders
 # fsconfig(2) copies values with strndup_user(value, 256)
 _VALUE_BYTES = 255
 # statvfs flags with the value of the mount flag of the same name
+_STRANGER = os.ST_NOSUID | os.ST_NODEV
 _BIND_KEEPS = os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC
 
 
 def mount_erofs(image: Path, devices: Sequence[Path], target: Path, *, directio: bool = False) -> None:
     """Show an EROFS image, whose device slot i + 1 is the file `devices[i]`, read-only at `target`.
 
-    Devices and setuid programs in it work, as in any root file system. `Denied` without CAP_SYS_ADMIN,
-    `Unsupported` if the kernel has no EROFS or cannot mount plain files (before Linux 6.12).
+    As all read-only mounts here it is nosuid and nodev: an image is a stranger's, and other users of this machine
+    can reach it. (A writable overlay over it is not bound by that.) `Denied` without CAP_SYS_ADMIN, `Unsupported` if
+    the kernel has no EROFS or cannot mount plain files (before Linux 6.12).
     """
     with _erofs(image, devices, target, directio=directio) as mount:
         syscalls.move_mount(mount, target)
@@ -55,13 +57,14 @@ def mount_overlay(lower: Sequence[Path], target: Path, *, upper: Path | None = N
 
 
 def bind(source: Path, target: Path, *, read_only: bool) -> None:
-    """Show the directory `source` at `target` too, as nosuid, nodev, noexec as it is where it comes from."""
+    """Show the directory `source` at `target` too, at least as nosuid, nodev, noexec as where it comes from, and
+    nosuid and nodev if `read_only`."""
     with _failures(target):
         kept = os.statvfs(source).f_flag & _BIND_KEEPS
         syscalls.mount(os.fsencode(source), target, b"", syscalls.MS_BIND)
         if read_only:
             try:
-                flags = syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_RDONLY | kept
+                flags = syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_RDONLY | _STRANGER | kept
                 syscalls.mount(b"", target, b"", flags)
             except OSError:
                 syscalls.umount2(target, syscalls.MNT_DETACH)
@@ -150,7 +153,8 @@ def _created(context: int, *, read_only: bool) -> Iterator[int]:
     if read_only:
         syscalls.fsconfig(context, syscalls.FSCONFIG_SET_FLAG, "ro")
     syscalls.fsconfig(context, syscalls.FSCONFIG_CMD_CREATE)
-    mount = syscalls.fsmount(context, syscalls.MOUNT_ATTR_RDONLY if read_only else 0)
+    stranger = syscalls.MOUNT_ATTR_RDONLY | syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NODEV
+    mount = syscalls.fsmount(context, stranger if read_only else 0)
     try:
         yield mount
     finally:
@@ -192,7 +196,7 @@ def _mount_overlay_old(lower: Sequence[Path], target: Path, upper: Path | None, 
     if len(data) >= os.sysconf("SC_PAGE_SIZE"):
         raise Unsupported(f"{target}: {len(lower)} layers do not fit one mount on this kernel; expected Linux 6.7")
     with _failures(target):
-        syscalls.mount(b"orlop", target, b"overlay", syscalls.MS_RDONLY if upper is None else 0, data)
+        syscalls.mount(b"orlop", target, b"overlay", syscalls.MS_RDONLY | _STRANGER if upper is None else 0, data)
 
 
 def _escaped(path: Path, special: bytes) -> bytes:
