@@ -195,7 +195,7 @@ def test_fsck_tells_damage_and_exits_5(filled: Orlop) -> None:
     assert layer.digest in broken.out
     shown = filled("fsck", "--json").json()
     assert list(shown) == ["blobs", "bytes", "derived", "findings"]
-    assert set(shown["findings"][0]) == {"kind", "subject", "text"}
+    assert set(shown["findings"][0]) == {"kind", "subject", "text", "mended"}
 
 
 def test_df_counts_bytes(filled: Orlop) -> None:
