@@ -17,7 +17,6 @@ from .blobs.partial import Partial, Partials
 from .disk.disk import Disk
 from .disk.locks import Locks
 from .disk.session import Session
-from .disk.writeback import start_writeback
 from .download import Download, Slots
 from .errors import Error, Invalid, Mismatch, Unsafe, Unsupported
 from .graph import Leaf, Verifier
@@ -32,7 +31,6 @@ from .tar import index as tar_index
 from .tar.reader import read_entries
 
 _BLOCK = 512
-_WRITEBACK = 8 << 20
 # what is wrong with the content itself, not with getting it
 _WRONG = (Mismatch, Invalid, Unsafe, Unsupported)
 # plain chunks between the inflating and the writing thread
@@ -253,10 +251,8 @@ class _PlainTar:
     def write(self, data: bytes, /) -> None:
         self._hasher.update(data)
         self._disk.write(self._descriptor, data, self._size)
-        before = self._size // _WRITEBACK
+        # writing it out is left to the kernel: begun now, the fsync of every blob would wait for it
         self._size += len(data)
-        if self._size // _WRITEBACK != before:
-            start_writeback(self._descriptor, before * _WRITEBACK, _WRITEBACK)
         if self._size > LAYER_PLAIN_BYTES:
             raise Unsafe(f"layer: more than {LAYER_PLAIN_BYTES} plain bytes")
 

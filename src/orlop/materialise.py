@@ -161,7 +161,8 @@ class Materialise:
         """The tree of an image in a new or empty directory."""
         own, ownership = os.geteuid() == 0, "applied"
         with self.stack(image, job) as stack:
-            written = directory.write_tree(stack.tree, stack.layers, target, job=job, own=own)
+            sync = self._disk.durable
+            written = directory.write_tree(stack.tree, stack.layers, target, job=job, own=own, sync=sync)
             if not own:
                 record = target.with_name(f"{target.name}.ownership.jsonl")
                 self._write_ownership(record, stack)
