@@ -67,7 +67,9 @@ class Containers:
         with self._materialise.scratch() as scratch, self._root(image, scratch, driver, job) as (rootfs, mounted):
             _log.info("root by %s%s", mounted.driver, f"; {mounted.why}" if mounted.why else "")
             write_bundle(scratch, image.config, rootfs=rootfs, **asdict(process))
-            return run_bundle(scratch, runtime=runtime, scratch=scratch / "runtime", job=job)
+            # should this process be killed, the runtime goes on, and keeps its root from being cleared away
+            keep = (self._materialise.keep_alive,)
+            return run_bundle(scratch, runtime=runtime, scratch=scratch / "runtime", job=job, keep=keep)
 
     @contextmanager
     def _root(self, image: Image, scratch: Path, driver: str, job: Job) -> Iterator[tuple[Path, Mounted]]:
@@ -76,9 +78,8 @@ class Containers:
             self._materialise.unpack(image, rootfs, job)
             yield rootfs, Mounted(image.name, image.manifest.digest, rootfs, DIRECTORY, "not root")
             return
-        mounted = self._materialise.mount(image, None, driver, job)
-        try:
-            with writable_root(mounted.target, scratch / "writable", scratch / "rootfs") as rootfs:
-                yield rootfs, mounted
-        finally:
-            self._materialise.umount([str(mounted.target)])
+        with (
+            self._materialise.mounted(image, scratch / "image", driver, job) as mounted,
+            writable_root(mounted.target, scratch / "writable", scratch / "rootfs") as rootfs,
+        ):
+            yield rootfs, mounted

@@ -31,7 +31,16 @@ def open_house(disk: Disk) -> None:
         _found(disk)
     else:
         _check_version(disk, raw)
-    session.clear(disk)
+    session.clear(disk, _unmount_below)
+
+
+def _unmount_below(path: str) -> None:
+    """Mounts of a container whose `orlop run` was killed, the innermost first."""
+    from .rootfs import mountinfo, mounting  # only killed processes make this necessary
+
+    below = [mount.target for mount in mountinfo.mounts() if str(mount.target).startswith(f"{path}/")]
+    for target in reversed(below):
+        mounting.unmount(target, lazy=True)
 
 
 def _root(disk: Disk) -> None:

@@ -97,6 +97,24 @@ class Materialise:
         with self.stack(image, job) as stack, self._locks.shared():
             return self._mount(image, stack, target, chosen, why, job)
 
+    @contextmanager
+    def mounted(self, image: Image, target: Path, driver: str, job: Job) -> Iterator[Mounted]:
+        """Show an image at `target`, below this session's scratch, while the context lasts. If this process is
+        killed, whoever clears the session undoes the mount."""
+        chosen, why = choose(driver, self._derived)
+        with self.stack(image, job) as stack:
+            _make_directory(target)
+            chosen.mount(stack, target, job=job)
+            try:
+                yield Mounted(image.name, image.manifest.digest, target, chosen.name, why)
+            finally:
+                mounting.unmount(target, lazy=True)
+
+    @property
+    def keep_alive(self) -> int:
+        """See `Session.keep_alive`."""
+        return self._session.keep_alive()
+
     def _mount(self, image: Image, stack: Stack, target: Path | None, chosen: Driver, why: str, job: Job) -> Mounted:
         number = uuid.uuid4().hex[:12]
         for name in ("mounts", f"mounts/{number}"):

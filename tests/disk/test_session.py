@@ -23,10 +23,10 @@ def test_ST07_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:
         other = start_python(_LIVE, disk.root)
         assert other.stdout is not None
         other.stdout.readline()
-        assert sessions.clear(disk) == 0  # it lives
+        assert sessions.clear(disk, lambda path: None) == 0  # it lives
         assert sessions.leased(disk) == {Digest.of(b"theirs")}
         kill(other)
-        assert sessions.clear(disk) == 1
+        assert sessions.clear(disk, lambda path: None) == 1
         assert disk.names("sessions") == []
         assert sessions.leased(disk) == set()
 

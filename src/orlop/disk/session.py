@@ -7,17 +7,20 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import threading
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
+from ..errors import Error
 from ..model.digest import Digest
 from .disk import Disk, translate
 from .locks import Locks
 
 _LEASE_BYTES = 64 << 20
+_log = logging.getLogger(__name__)
 
 
 class Session:
@@ -29,6 +32,12 @@ class Session:
         self._id = uuid.uuid4().hex
         self._lock = -1
         self._guard = threading.Lock()
+
+    def keep_alive(self) -> int:
+        """The descriptor of the lock. A child process that inherits it keeps the session alive without us."""
+        with self._guard:
+            self._start()
+        return self._lock
 
     def scratch(self) -> str:
         """A fresh name (relative to the store) for a temporary file or directory on the same file system."""
@@ -83,24 +92,38 @@ class Lease:
             self._disk.write(self._descriptor, text, os.fstat(self._descriptor).st_size)
 
 
-def clear(disk: Disk) -> int:
-    """Remove what dead sessions left behind; returns how many there were."""
+def clear(disk: Disk, unmount: Callable[[str], None]) -> int:
+    """Remove what dead sessions left behind; returns how many there were.
+
+    `unmount` undoes the mounts below a path: a container may have had its root in the session. What cannot be
+    removed now is left, with a warning: it must not keep the store from being opened.
+    """
     dead = 0
     for name in disk.names("sessions"):
         stem, _, ending = name.partition(".")
         if ending != "lock":
             if disk.size(f"sessions/{stem}.lock") is None:
-                disk.remove_tree(f"sessions/{stem}")
+                _remove(disk, stem, unmount)
             continue
         descriptor = disk.create(f"sessions/{name}", keep=True)
         try:
             if _hold(descriptor, disk):
-                disk.remove_tree(f"sessions/{stem}")
-                disk.remove(f"sessions/{name}")
-                dead += 1
+                dead += _remove(disk, stem, unmount)
         finally:
             os.close(descriptor)
     return dead
+
+
+def _remove(disk: Disk, stem: str, unmount: Callable[[str], None]) -> bool:
+    try:
+        if disk.names(f"sessions/{stem}"):
+            unmount(disk.path(f"sessions/{stem}"))
+        disk.remove_tree(f"sessions/{stem}")
+        disk.remove(f"sessions/{stem}.lock")
+    except Error as error:
+        _log.warning("what a killed process left stays for now: %s", error)
+        return False
+    return True
 
 
 def leased(disk: Disk) -> set[Digest]:
