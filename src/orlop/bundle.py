@@ -24,6 +24,7 @@ from .model.image import ImageConfig
 from .model.runtime import Choices, Network, runtime_spec, user_of
 from .rootfs import confine, mountinfo, mounting
 from .rootfs.accounts import find_user
+from .rootfs.programs import check_program, refuse_log
 
 RUNTIMES = ("crun", "runc")
 # where distributions and people put them; $PATH is the caller's to use, by naming a file
@@ -34,6 +35,7 @@ _MS_NODEV = 4  # sys/mount.h
 STOP_SECONDS = 10.0  # between SIGTERM and SIGKILL, as Docker has it
 _FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGQUIT)
 _OWN_ROOT = "own-root"  # in the scratch directory
+_LOG_BYTES = 64 << 10
 _FROM_KEYBOARD = (signal.SIGINT, signal.SIGQUIT)
 
 
@@ -170,20 +172,27 @@ def cgroups_writable() -> bool:
     return Path("/sys/fs/cgroup/cgroup.controllers").exists() and os.access("/sys/fs/cgroup", os.W_OK)
 
 
-def run_bundle(bundle: Path, *, runtime: str = "", scratch: Path, job: Job | None = None) -> int:
+def run_bundle(
+    bundle: Path, *, runtime: str = "", scratch: Path, job: Job | None = None, keep: Sequence[int] = ()
+) -> int:
     """Run the bundle in the foreground, with this process's stdin, stdout and stderr; returns the exit status.
 
     128 + n if signal n ended it. `scratch` takes the runtime's state. Signals that would end this process go
     to the container instead; stopping `job` ends it with SIGTERM, then SIGKILL. Nothing of it is left.
+    The runtime inherits the descriptors `keep`.
+    `NoProgram` and `NotExecutable` (`rootfs.programs`) of what it is to start.
     """
     program = find_runtime(runtime)
+    spec = _read_spec(bundle)
+    _refuse_user(program, spec)
+    _look_for_program(bundle, spec)
     job = job or Job()
-    state = scratch / "state"
+    state, log = scratch / "state", scratch / "log"
     make_directories(state)
     name = f"orlop-{secrets.token_hex(8)}"
-    prefix = [*_confined(program, scratch), "--root", str(state), *_manager(program, bundle)]
+    prefix = [*_confined(program, scratch), "--root", str(state), "--log", str(log), *_manager(program, spec)]
     try:
-        process = subprocess.Popen([*prefix, "run", "--bundle", str(bundle), name])
+        process = subprocess.Popen([*prefix, "run", "--bundle", str(bundle), name], pass_fds=keep)
     except OSError as error:
         raise Unsupported(f"runtime {program}: cannot be run: {(error.strerror or '').lower()}") from error
     try:
@@ -205,6 +214,9 @@ def run_bundle(bundle: Path, *, runtime: str = "", scratch: Path, job: Job | Non
         if (scratch / _OWN_ROOT).is_mount():
             mounting.unmount(scratch / _OWN_ROOT, lazy=True)
     job.check()
+    if status and log.is_file():
+        with log.open(errors="replace") as written:
+            refuse_log(written.read(_LOG_BYTES), spec["process"]["args"][0])
     return status if status >= 0 else 128 - status
 
 
@@ -232,19 +244,48 @@ def _confined(program: Path, scratch: Path) -> list[str]:
     return [sys.executable, "-I", "-S", confine.__file__, hide, root, str(program)]
 
 
-def _manager(program: Path, bundle: Path) -> list[str]:
+def _read_spec(bundle: Path) -> dict[str, Any]:
+    """config.json, checked as far as it is used here."""
+    try:
+        spec: dict[str, Any] = json.loads((bundle / "config.json").read_bytes())
+        process = spec["process"]
+        words = [*process["args"], *process["env"], process["cwd"], spec["root"]["path"]]
+        words += [mount["destination"] for mount in spec.get("mounts", ())]
+        kinds = [namespace["type"] for namespace in spec["linux"]["namespaces"]]
+        whole = process["args"] and isinstance(process["user"]["uid"], int)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Invalid(f"bundle {bundle}: config.json cannot be read") from error
+    if not whole or not all(isinstance(word, str) for word in words + kinds):
+        raise Invalid(f"bundle {bundle}: config.json is malformed")
+    return spec
+
+
+def _refuse_user(program: Path, spec: dict[str, Any]) -> None:
+    user = spec["process"]["user"]["uid"]
+    if os.geteuid() != 0 and user != 0 and program.name == "runc":
+        raise Unsupported(
+            f"container: without root, runc runs as user 0 only, not as {user}",
+            hint="user 0 is you there: -u 0; crun takes others",
+        )
+
+
+def _look_for_program(bundle: Path, spec: dict[str, Any]) -> None:
+    process = spec["process"]
+    hidden = [mount["destination"] for mount in spec.get("mounts", ())]
+    path = next((each.removeprefix("PATH=") for each in process["env"] if each.startswith("PATH=")), None)
+    if path is not None:
+        check_program(bundle / spec["root"]["path"], process["args"][0], path, process["cwd"], hidden)
+
+
+def _manager(program: Path, spec: dict[str, Any]) -> list[str]:
     """crun makes cgroups unless told not to; where it cannot, that would be the end."""
     if program.name != "crun":
         return []
-    return ["--cgroup-manager=cgroupfs" if _has_cgroups(bundle) else "--cgroup-manager=disabled"]
+    return ["--cgroup-manager=cgroupfs" if _has_cgroups(spec) else "--cgroup-manager=disabled"]
 
 
-def _has_cgroups(bundle: Path) -> bool:
-    try:
-        spec: Any = json.loads((bundle / "config.json").read_bytes())
-        return any(namespace["type"] == "cgroup" for namespace in spec["linux"]["namespaces"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Invalid(f"bundle {bundle}: config.json cannot be read") from error
+def _has_cgroups(spec: dict[str, Any]) -> bool:
+    return any(namespace["type"] == "cgroup" for namespace in spec["linux"]["namespaces"])
 
 
 def _wait(process: subprocess.Popen[bytes], job: Job) -> int:

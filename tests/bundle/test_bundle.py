@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from orlop.bundle import find_runtime, run_bundle, writable_root, write_bundle
 from orlop.errors import Cancelled, NotFound, Unsafe, Usage
 from orlop.job import Job
 from orlop.rootfs.mountinfo import mounts
+from orlop.rootfs.programs import NoProgram, NotExecutable, check_program
 from tests.support.programs import image_config, make_root, user_namespaces
 
 PROGRAMS = ("sh", "cat", "id", "ls", "grep", "sleep", "mknod", "touch", "env", "head")
@@ -160,6 +162,90 @@ with writable_root(Path({str(tree)!r}), place / "scratch", place / "rootfs"):
         timeout=60,
     )
     assert (done.returncode, done.stdout) == (0, "alice\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "state"),
+    [
+        ("sh", "ok"),
+        ("/bin/sh", "ok"),
+        ("./sh", "ok"),
+        ("/bin/link", "ok"),
+        ("nosuch", "missing"),
+        ("/nosuch/x", "missing"),
+        ("/bin/sh/x", "missing"),
+        ("../etc/none", "missing"),
+        ("/etc", "refused"),
+        ("/etc/passwd", "refused"),
+        ("plain", "refused"),
+        ("/bin/out", "missing"),  # leads out of the tree, which is where the machine's own lies
+        ("/proc/self/exe", "ok"),  # mounted over: the runtime will tell
+        ("/bin/dangling", "ok"),
+    ],
+)
+def test_a_program_is_looked_for_in_the_tree_and_never_outside(tmp_path: Path, name: str, state: str) -> None:
+    tree = make_root(tmp_path / "tree", "sh")
+    (tree / "bin/link").symlink_to("/bin/sh")
+    (tree / "bin/dangling").symlink_to("/proc/self/exe")
+    (tree / "bin/plain").write_text("x")
+    (tmp_path / "machine").write_text("x")
+    (tmp_path / "machine").chmod(0o755)
+    if name == "/bin/out":
+        (tree / "bin/up").symlink_to("../..")
+        name = "/bin/up/machine"
+    kinds = {"missing": NoProgram, "refused": NotExecutable}
+    with pytest.raises(kinds[state]) if state in kinds else nullcontext():
+        check_program(tree, name, "/sbin:/bin", "/bin", ["/proc"])
+
+
+@pytest.mark.root
+@pytest.mark.peer
+@pytest.mark.parametrize("runtime", ["crun", "runc"])
+def test_what_a_runtime_says_of_a_program_becomes_its_exit_code(tmp_path: Path, runtime: str) -> None:
+    """Of links that lead nowhere before the mounts are made."""
+    rootfs = make_root(tmp_path / "rootfs", "sh")
+    (rootfs / "bin/gone").symlink_to("/proc/none")
+    (rootfs / "bin/odd").symlink_to("/proc/version")
+    for command, kind in (("/bin/gone", NoProgram), ("/bin/odd", NotExecutable)):
+        write_bundle(tmp_path, image_config(), command=[command])
+        with pytest.raises(kind) as failure:
+            run_bundle(tmp_path, scratch=tmp_path / "state", runtime=runtime)
+        assert command in str(failure.value)
+        (tmp_path / "state/log").unlink()
+
+
+@pytest.mark.root
+@pytest.mark.peer
+def test_the_exit_code_and_words_of_a_command_are_its_own(tree: Path, tmp_path: Path) -> None:
+    status, out = run_here(tree, tmp_path, "nosuch; echo 'exec: x: permission denied' >&2; exit 126")
+    assert status == 126
+    assert out.splitlines()[1:] == ["exec: x: permission denied"]
+
+
+@pytest.mark.root
+@pytest.mark.peer
+def test_without_root_runc_is_not_asked_for_another_user() -> None:
+    place = Path("/tmp") / f"orlop-user-{os.getpid()}"
+    place.mkdir(mode=0o755)
+    try:
+        make_root(place / "rootfs", "sh")
+        code = f"""
+from pathlib import Path
+from orlop.bundle import run_bundle, write_bundle
+from tests.support.programs import image_config
+place = Path({str(place)!r})
+write_bundle(place, image_config(), command=["/bin/sh"], user="1000")
+run_bundle(place, scratch=place / "state", runtime="runc")
+"""
+        os.chown(place, 1234, 1234)
+        drop = ["/usr/bin/setpriv", "--reuid=1234", "--regid=1234", "--clear-groups"]
+        done = subprocess.run(
+            [*drop, sys.executable, "-c", code], capture_output=True, text=True, env=_environment(), cwd="/", timeout=60
+        )
+        expected = "runc runs as user 0 only, not as 1000" if user_namespaces() else "needs a user namespace"
+        assert expected in done.stderr
+    finally:
+        subprocess.run(["/bin/rm", "-rf", str(place)], check=True)
 
 
 @pytest.mark.root
