@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from orlop.errors import Cancelled, Invalid, Unsafe
+from orlop.errors import Cancelled, Invalid, Unavailable, Unsafe
 from orlop.http.client import Client
 from orlop.http.wire import Fault
 from orlop.job import Job
@@ -184,6 +184,85 @@ def test_NF13_a_wrong_clock_is_told_from_a_wrong_certificate(
             get(Network(ca_file=authority.file, username="", password=""), server)
         assert [(request.method, request.target) for request in server.seen] == [("HEAD", "/")]
         assert server.secrets() == []
+
+
+def test_a_missing_client_certificate_or_key_is_asked_for(authority: Authority) -> None:
+    mine = authority.issue("client@example.com")
+    with Lying(tls=authority.server("127.0.0.1", client_ca=authority.file)) as server:
+        server.on("/v2/x", OK)
+        with pytest.raises(Invalid) as failure:
+            get(Network(ca_file=authority.file, client_cert=mine.certificate), server)
+        hint = "name the file of the key: --client-key"
+        assert str(failure.value) == f"certificate {mine.certificate}: its key is missing; {hint}"
+        with pytest.raises(Fault, match=r"refused us: .*certificate required") as refused:
+            get(Network(ca_file=authority.file), server)
+        assert refused.value.hint == "it wants a client certificate that it knows: --client-cert"
+
+
+def test_an_unknown_client_certificate_is_told(authority: Authority, tmp_path: Path) -> None:
+    other = Authority(tmp_path).issue("client@example.com")
+    network = Network(ca_file=authority.file, client_cert=other.certificate, client_key=other.key)
+    with Lying(tls=authority.server("127.0.0.1", client_ca=authority.file)) as server:
+        server.on("/v2/x", OK)
+        with pytest.raises(Fault, match="--client-cert"):
+            get(network, server)
+
+
+def test_a_client_certificate_is_asked_for_within_the_handshake_too(authority: Authority) -> None:
+    context = authority.server("127.0.0.1", client_ca=authority.file)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    with Lying(tls=context) as server, pytest.raises(Fault) as failure:
+        get(Network(ca_file=authority.file, retries=0), server)
+    assert failure.value.step == "tls"
+
+
+def test_plain_http_to_a_tls_server_is_told_and_nothing_is_sent_over_tls(authority: Authority) -> None:
+    with Lying(tls=authority.server("127.0.0.1")) as server:
+        server.on("/v2/x", OK)
+        with pytest.raises(Unavailable) as failure:
+            get(Network(insecure=frozenset({server.host})), server)
+        assert str(failure.value) == (
+            f"{server.host} speaks TLS; leave out --insecure, "
+            f"or write --insecure https://{server.host} to skip verification"
+        )
+        assert server.seen == []
+
+
+def test_plain_http_to_a_tls_server_that_answers_400_is_told(authority: Authority) -> None:
+    """As servers in Go and nginx do."""
+    context = authority.server("127.0.0.1")
+    asked: list[bytes] = []
+
+    def serve(listening: socket.socket) -> None:
+        for _ in range(2):
+            link, _ = listening.accept()
+            with link:
+                if link.recv(1, socket.MSG_PEEK) == b"G":
+                    asked.append(link.recv(1 << 16))
+                    link.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n")
+                else:
+                    with context.wrap_socket(link, server_side=True) as secure:
+                        asked.append(secure.recv(1))
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve, args=(listening,))
+        thread.start()
+        host = f"127.0.0.1:{listening.getsockname()[1]}"
+        with Client(Network(insecure=frozenset({host}))) as client, pytest.raises(Unavailable, match="speaks TLS"):
+            client.request(host, "GET", "/v2/x", job=Job())
+        thread.join(10)
+    assert asked[0].startswith(b"GET /v2/x HTTP/1.1\r\n")
+    assert asked[1:] == [b""]
+
+
+def test_a_plain_registry_that_answers_400_or_badly_is_not_mistaken() -> None:
+    with Lying() as server:
+        server.on("/v2/x", Answer(400))
+        assert get(Network(insecure=frozenset({server.host})), server) == b"400"
+        assert server.connections == 2
+        server.on("/v2/y", Answer(raw=b"\x15\x03\x01\r\n\r\n"))
+        with pytest.raises(Invalid, match="does not answer in HTTP"):
+            get(Network(insecure=frozenset({server.host})), server, "/v2/y")
 
 
 @pytest.mark.parametrize("content", ["", "nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])

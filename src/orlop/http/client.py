@@ -153,6 +153,7 @@ class Client:
         self._lock = threading.Lock()
         self._sites: dict[str, Site] = {}
         self._gates: dict[tuple[str, str, int], Gate] = {}
+        self._plain: set[tuple[str, str, int]] = set()  # origins that plain HTTP was tried with
 
     def __enter__(self) -> Client:
         return self
@@ -285,7 +286,7 @@ class Client:
         """A request with its redirects. Where a redirect to storage has run out, the registry is asked once more."""
         start, renewed = request, False
         for _ in range(REDIRECTS + 1):
-            response = self._exchange(request, job)
+            response = self._answer(request, job)
             if response.status in _EXPIRED and not response.own and not renewed:
                 response.close()
                 request, renewed = start, True
@@ -311,6 +312,32 @@ class Client:
             trust = replace(trust, verify=False)
         home = replace(request.endpoint, trust=trust)
         return replace(request, url=url, headers=headers, own=False, trusted=False, endpoint=home)
+
+    def _answer(self, request: _Request, job: Job) -> Response:
+        """As `_exchange`; where plain HTTP was allowed and TLS is spoken, that is said instead of what comes of it."""
+        origin = request.url.origin
+        if request.url.scheme == "https" or origin in self._plain or origin != request.endpoint.url.origin:
+            return self._exchange(request, job)
+        self._plain.add(origin)
+        try:
+            response = self._exchange(request, job)
+        except (Fault, Invalid) as error:
+            if not isinstance(error, Fault) or error.step in ("send", "read"):
+                self._refuse_tls(request, job)
+            raise
+        if response.status == 400:
+            try:
+                self._refuse_tls(request, job)
+            except Error:
+                response.close()
+                raise
+        return response
+
+    def _refuse_tls(self, request: _Request, job: Job) -> None:
+        route, host = self._prepared(request)[0], request.url.authority
+        if route.proxy is None and self._connections.speaks_tls(route, job):
+            hint = f"leave out --insecure, or write --insecure https://{host} to skip verification"
+            raise Unavailable(f"{host} speaks TLS", hint=hint)
 
     def _exchange(self, request: _Request, job: Job) -> Response:
         """One request, one answer. A kept connection that turns out to be dead is replaced once."""

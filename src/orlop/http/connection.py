@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..errors import Denied, Error, Invalid
@@ -14,11 +14,12 @@ from .addresses import Reach, dial, literal_reach, reach, refuse_unreachable, re
 from .hosts import Trust
 from .proxies import Proxy
 from .url import Url
-from .wire import SLICE, Fault, Wire, reason_of
+from .wire import SLICE, Fault, Wire, alert_hint, reason_of
 
 if TYPE_CHECKING:
     import socket
     import ssl
+    from pathlib import Path
 
 # servers drop idle connections after a minute or so; before that they are nearly always good
 IDLE_SECONDS = 45.0
@@ -91,6 +92,14 @@ class Connections:
     def was_reached(self, url: Url) -> bool:
         """Whether a straight connection to it succeeded before."""
         return (url.host, url.port) in self._reach
+
+    def speaks_tls(self, route: Route, job: Job) -> bool:
+        """Whether TLS answers where plain HTTP did not work. Only to say so: nothing is sent (CR08)."""
+        try:
+            self._open(replace(route, scheme="https", trust=Trust(verify=False)), job).close()
+        except (Fault, Denied, Invalid):
+            return False
+        return True
 
     def _pop(self, route: Route) -> Wire | None:
         with self._lock:
@@ -177,7 +186,7 @@ class Connections:
             raise Fault(text, step="tls", hint=hint, again=False) from error
         except OSError as error:
             reason = reason_of(error)
-            hint = ""
+            hint = alert_hint(error)
             if "wrong version number" in reason or "http request" in reason:
                 hint = f"it seems to speak plain HTTP; if that is meant, allow it with --insecure {route.name}"
             again = isinstance(error, (TimeoutError, ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError))
@@ -198,7 +207,6 @@ class Connections:
 
     def _clock_hint(self, route: Route, job: Job) -> str:
         """What the server's Date says about our clock (NF13). It is not trusted, only shown; nothing is sent."""
-        from dataclasses import replace
         from email.utils import parsedate_to_datetime
 
         here = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(self._wall()))
@@ -237,8 +245,20 @@ def make_context(trust: Trust) -> ssl.SSLContext:
             # the callback keeps OpenSSL from asking for a passphrase on the terminal
             context.load_cert_chain(*trust.pair, password=lambda: b"")
         except OSError as error:
+            if _lacks_key(*trust.pair):
+                text = f"certificate {trust.pair[0]}: its key is missing"
+                raise Invalid(text, hint="name the file of the key: --client-key") from error
             raise _bad_certificate(f"{trust.pair[0]} with key {trust.pair[1]}", error) from error
     return context
+
+
+def _lacks_key(certificate: Path, key: Path) -> bool:
+    """Whether a certificate was given alone, and its key is not in the same file."""
+    try:
+        content = certificate.read_bytes() if certificate == key else b""
+    except OSError:
+        return False
+    return b"BEGIN CERTIFICATE" in content and b"PRIVATE KEY" not in content
 
 
 def _bad_certificate(what: str, error: OSError) -> Error:

@@ -132,7 +132,8 @@ class Wire:
     def _refuse_alert(self, error: OSError) -> None:
         """TLS 1.3 refuses a client certificate only after the handshake."""
         if "alert" in reason_of(error):
-            raise Fault(f"{self.host}: refused us: {reason_of(error)}", step="tls", again=False) from error
+            text = f"{self.host}: refused us: {reason_of(error)}"
+            raise Fault(text, step="tls", hint=alert_hint(error), again=False) from error
 
     def head(self, method: str) -> Head:
         """The final answer's status and fields, within the time-out in all. `Unsafe` over 32 KiB."""
@@ -340,6 +341,13 @@ def _want_read() -> type[OSError]:
 
     module = sys.modules.get("ssl")
     return module.SSLWantReadError if module else BlockingIOError
+
+
+def alert_hint(error: OSError) -> str:
+    """What to do about an alert of TLS that is about our certificate, be it a wrong one or none."""
+    reason = reason_of(error).partition("alert")[2]
+    ours = "certificate" in reason or "unknown ca" in reason
+    return "it wants a client certificate that it knows: --client-cert" if ours else ""
 
 
 def reason_of(error: OSError) -> str:
