@@ -38,7 +38,8 @@ def _error(response: Response, what: str, client: Client, host: str, repository:
             return Denied(f"{what}: {place}, where {host} keeps it, refused the request with {status}{said}")
         source = client.credential(host, repository).source
         if source:
-            return Denied(f"{what}: {host} refused the credentials from {source}{said}", hint="is there such an image?")
+            hint = "wrong credentials and missing images look the same"
+            return Denied(f"{what}: {host} refused the credentials from {source}{said}", hint=hint)
         hint = "log in, or check the name: private and missing images look the same"
         return Denied(f"{what}: {host} refused an anonymous client{said}", hint=hint)
     if status >= 500:
