@@ -141,7 +141,7 @@ def _listening(address: str, port: int, insecure_public: bool) -> socket.socket:
     except OSError as error:
         raise Usage(f"{what}: not an address of this machine: {error.strerror}") from error
     if not insecure_public and not ipaddress.ip_address(place[0]).is_loopback:
-        raise Usage(f"{what}: not a loopback address, and anyone who reaches it could read", hint="allow it explicitly")
+        raise Usage(f"{what}: not a loopback address, and anyone who reaches it could read", hint="--public allows it")
     listening = socket.socket(family, kind)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
