@@ -85,14 +85,24 @@ def unmount(target: Path, *, lazy: bool = False) -> None:
         syscalls.umount2(target, flags)
     except OSError as error:
         if error.errno == errno.EBUSY:
-            users = ", ".join(f"{name} ({process})" for process, name in holders(target)[:5])
-            raise Busy(
-                f"{target}: mount is in use{' by ' + users if users else ''}",
-                hint="end what uses it, or unmount lazily",
-            ) from error
+            raise _busy(target) from error
         if error.errno == errno.EINVAL:
             raise NotFound(f"{target}: is not a mount") from error
         raise _translated(error, target) from error
+
+
+def _busy(target: Path) -> Busy:
+    """Who holds a mount. Whoever calls from inside holds it himself: his working directory is his shell's."""
+    users, ours = dict(holders(target)), []
+    with suppress(OSError):  # the working directory may be gone
+        if Path.cwd().is_relative_to(target.resolve()):
+            ours = [process for process in (os.getpid(), os.getppid()) if users.pop(process, "")]
+    inside = f"this {'shell' if os.getppid() in ours else 'process'}'s working directory is inside" if ours else ""
+    others = ", ".join(f"{name} ({process})" for process, name in list(users.items())[:5])
+    told = "; ".join(filter(None, (f"by {others}" if others else "", inside)))
+    hint = "leave it" if inside and not others else "end what uses it"
+    text = f"{target}: mount is in use{' ' if others else ': ' if told else ''}{told}"
+    return Busy(text, hint=f"{hint}, or unmount it with --lazy")
 
 
 def _set(context: int, key: str, value: bytes) -> None:
