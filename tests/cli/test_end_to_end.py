@@ -126,6 +126,16 @@ def test_options_after_the_reference_are_the_commands(orlop: Program, served: Se
 
 @pytest.mark.root
 @pytest.mark.peer
+def test_a_program_that_cannot_be_started_is_told_as_a_shell_tells_it(orlop: Program, served: Served) -> None:
+    image = ("--insecure", served.address, name_of(served, "1"))
+    missing = orlop("run", "-q", *image, "nosuch", "x")
+    assert (missing.returncode, missing.stderr) == (127, "orlop: program 'nosuch': not in the image's PATH\n")
+    refused = orlop("run", "-q", *image, "/etc/motd")
+    assert (refused.returncode, refused.stderr) == (126, "orlop: program '/etc/motd': is not executable\n")
+
+
+@pytest.mark.root
+@pytest.mark.peer
 def test_a_bundle_is_taken_by_a_runtime(orlop: Program, served: Served, tmp_path: Path) -> None:
     place = tmp_path / "bundle"
     made = orlop("bundle", "--insecure", served.address, name_of(served, "run"), str(place), "-c", "cat /hello.txt")
@@ -167,7 +177,7 @@ def test_the_store_is_served_and_pulled_from(orlop: Program, served: Served, tmp
 def test_serving_to_others_must_be_asked_for(orlop: Program) -> None:
     done = orlop("serve", "--listen", "0.0.0.0:0")
     assert done.returncode == 2
-    assert "not a loopback address" in done.stderr
+    assert done.stderr.endswith("not a loopback address, and anyone who reaches it could read; --public allows it\n")
 
 
 @pytest.mark.root

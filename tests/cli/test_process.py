@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -142,13 +143,33 @@ def test_an_interrupt_stops_the_work_and_says_what_is_kept(tmp_path: Path, numbe
 
 
 def test_a_second_interrupt_ends_at_once(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    command = [sys.executable, "-m", "orlop", "pull", f"oci-archive:{pipe}"]
+    told = environment(ORLOP_STORE=str(tmp_path / "store"))
+    with subprocess.Popen(command, env=told, stderr=subprocess.PIPE, text=True) as process, pipe.open("wb"):
+        # it has opened the pipe, and reads what does not come without looking at the job
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.7)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert "what was fetched is kept" not in err
+
+
+def test_an_interrupt_that_comes_twice_at_once_is_one(tmp_path: Path) -> None:
+    """`timeout -s INT` signals its child and then the group."""
     with socket.create_server(("127.0.0.1", 0)) as listening, _pull(listening, tmp_path) as process:
         connection, _ = listening.accept()
         with connection:
             connection.recv(1)
             process.send_signal(signal.SIGINT)
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(30) in (130, 143)
+            time.sleep(0.02)
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err.count("orlop: stopping") == 1
+    assert "what was fetched is kept" in err
 
 
 def _pull(listening: socket.socket, tmp_path: Path) -> subprocess.Popen[str]:

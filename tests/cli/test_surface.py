@@ -106,7 +106,7 @@ def test_an_option_after_the_command_wins(orlop: Orlop, tmp_path: Path) -> None:
         (["pull"], "Missing argument 'REF...'"),
         (["pull", "x", "--jobs", "0"], "--jobs"),
         (["images", "--progress", "loud"], "--progress"),
-        (["pull", "--insecure", "docker://h/x", "y"], "--insecure: expected HOST or HOST:PORT"),
+        (["pull", "--insecure", "docker://h/x", "y"], "--insecure: expected HOST[:PORT] or https://HOST[:PORT]"),
         (["pull", "--creds", "nobody", "y"], "--creds: expected USER:PASS"),
         (["completion", "csh"], "'csh'"),
         (["serve", "--listen", "5000"], "expected ADDRESS:PORT"),
@@ -249,14 +249,27 @@ def test_network_options_reach_the_settings(orlop: Orlop, tmp_path: Path) -> Non
         raise errors.Denied("stop here")
 
     told = Orlop(orlop.store, opener=opener)
-    options = "--jobs 7 --retry 2 --timeout 1.5 --insecure A.example:5000 --insecure b --creds me:a:b --durability none"
-    files = ["--authfile", "auth", "--ca-file", "ca", "--client-cert", "cert", "--client-key", "key"]
+    options = "--jobs 7 --retry 2 --timeout 1.5 --creds me:a:b --durability none"
+    files = [
+        "--insecure",
+        "A.example:5000",
+        "--insecure",
+        "https://B",
+        "--authfile",
+        "auth",
+        "--ca-file",
+        "ca",
+        "--client-cert",
+        "cert",
+        "--client-key",
+        "key",
+    ]
     assert told("pull", "x", *options.split(), *files).status == 4
     (settings,) = seen
     network = settings.network
     assert (settings.workers, settings.durability) == (7, "none")
     assert (network.retries, network.timeout) == (2, 1.5)
-    assert network.insecure == {"a.example:5000", "b"}
+    assert network.insecure == {"a.example:5000", "https://b"}
     assert (network.username, network.password) == ("me", "a:b")
     assert (network.authfile, network.ca_file) == (Path("auth"), Path("ca"))
     assert (network.client_cert, network.client_key) == (Path("cert"), Path("key"))
@@ -271,9 +284,10 @@ def test_insecure_hosts_of_the_configuration_stay(orlop: Orlop, tmp_path: Path) 
         raise errors.Denied("stop here")
 
     config = tmp_path / "config.toml"
-    config.write_text('insecure = ["configured:1"]\n')
-    Orlop(orlop.store, opener=opener)("--config", str(config), "pull", "x", "--insecure", "named:2")
-    assert seen[0].network.insecure == {"configured:1", "named:2"}
+    config.write_text('insecure = ["configured:1", "both:3"]\n')
+    options = ["--insecure", "named:2", "--insecure", "https://both:3"]
+    Orlop(orlop.store, opener=opener)("--config", str(config), "pull", "x", *options)
+    assert seen[0].network.insecure == {"configured:1", "named:2", "https://both:3"}
 
 
 def test_a_bad_configuration_is_one_line(orlop: Orlop, tmp_path: Path) -> None:

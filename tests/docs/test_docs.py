@@ -29,6 +29,7 @@ from orlop.job import Event, EventKind
 from orlop.materialise import Mounted, Unpacked
 from orlop.model import limits, sandbox
 from orlop.model.reference import TRANSPORTS
+from orlop.rootfs.programs import NoProgram, NotExecutable
 from orlop.store import Store
 from orlop.transfer import Planned, Pulled
 from tests.support.command_line import Orlop
@@ -157,7 +158,7 @@ def test_reference_has_every_error_with_its_codes() -> None:
 
 def test_reference_has_every_exit_code() -> None:
     classes = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, errors.Error)]
-    codes = {0, BROKEN_PIPE} | {each.exit_code for each in classes}
+    codes = {0, BROKEN_PIPE, NoProgram.exit_code, NotExecutable.exit_code} | {each.exit_code for each in classes}
     assert {int(row[0]) for row in _rows(_section(REFERENCE, "## Exit codes")) if row[0] != "code"} == codes
 
 

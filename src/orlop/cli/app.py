@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import FrameType, TracebackType
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from .progress import Progress
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_ECHO = 0.5  # seconds: `timeout` signals a process and then its group, which is one wish and not two
 _GRACE = 2.0  # seconds between asking a job to stop and breaking off what the main thread waits for
 
 
@@ -53,7 +55,7 @@ class App:
     _store: Store | None = None
     _progress: Progress | None = None
     _job: Job | None = None
-    _interrupted: bool = False
+    _interrupted: float | None = None  # when it first was, by the monotonic clock
     _handlers: dict[int, Any] = field(default_factory=dict)
 
     # -- what commands ask for -----------------------------------------------------------------------------
@@ -66,7 +68,9 @@ class App:
             from ..settings import Settings
 
             loaded = Settings.load(self.environment, user=os.geteuid(), config=self.config, store=self.store_path)
-            insecure = loaded.network.insecure | frozenset(self.network.pop("insecure", ()))
+            given = frozenset(self.network.pop("insecure", ()))
+            # verified or not is decided by the command line: plain HTTP of a file gives way to TLS of a flag
+            insecure = given | {host for host in loaded.network.insecure if f"https://{host}" not in given}
             self._settings = replace(loaded.with_network(insecure=insecure, **self.network), **self.changes)
             self.secrets.update(_secrets(self._settings))
             if self.verbose:
@@ -152,12 +156,15 @@ class App:
             self._store.close()
 
     def _interrupt(self, number: int, _frame: FrameType | None) -> None:
-        if self._interrupted:
+        now = time.monotonic()
+        if self._interrupted is not None:
+            if now - self._interrupted < _ECHO:
+                return
             # asked twice: whatever is half done is a draft that nothing will ever see
             if self._progress is not None:
                 self._progress.abandon()
             os._exit(128 + number)
-        self._interrupted = True
+        self._interrupted = now
         if self._job is None:
             raise KeyboardInterrupt
         self._job.stop()

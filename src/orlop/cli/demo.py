@@ -131,7 +131,7 @@ class _Steps:
             count = sum(len(files) for _, _, files in os.walk(root))
             _expect(count == image.files, f"{count} files, expected {image.files}")
             _expect(not (root / REMOVED).exists(), f"/{REMOVED} is there, though a layer removed it")
-            details.append(f"{count} files")
+            details.append(output.count(count, "file"))
         with self._told("read one") as details:
             text = (root / "hello.txt").read_text()
             _expect(text == GREETING, "hello.txt has other content")
@@ -164,7 +164,7 @@ class _Steps:
         with self._told("check every byte of the store") as details:
             checked = store.fsck(job=self.job)
             _expect(not checked.findings, f"{len(checked.findings)} faults")
-            details.append(f"{checked.blobs} blobs, no faults")
+            details.append(f"{output.count(checked.blobs, 'blob')}, no faults")
 
 
 def _expect(holds: bool, otherwise: str) -> None:

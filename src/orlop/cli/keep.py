@@ -34,8 +34,8 @@ def gc(app: App, dry_run: bool, derived: bool, as_json: bool) -> None:
         print(digest)
     verb = "would free" if dry_run else "freed"
     app.note(
-        f"{verb} {output.size(collected.bytes)}: {len(collected.removed)} blobs, "
-        f"{collected.derived} derived files, {collected.partials} half-done downloads"
+        f"{verb} {output.size(collected.bytes)}: {output.count(len(collected.removed), 'blob')}, "
+        f"{output.count(collected.derived, 'derived file')}, {output.count(collected.partials, 'half-done download')}"
     )
 
 
@@ -67,11 +67,12 @@ def fsck(app: App, quick: bool, repair: bool, as_json: bool) -> None:
         for finding in checked.findings:
             mended = " (mended)" if finding.mended else ""
             print(output.printable(f"{finding.kind}: {finding.subject}: {finding.text}{mended}"))
-    summary = f"{checked.blobs} blobs, {output.size(checked.bytes)}, {checked.derived} derived files"
+    blobs, derived = output.count(checked.blobs, "blob"), output.count(checked.derived, "derived file")
+    summary = f"{blobs}, {output.size(checked.bytes)}, {derived}"
     left = sum(not finding.mended for finding in checked.findings)
     if left:
         hint = "pull the images named above" if repair else "`orlop fsck --repair`, then pull the images again"
-        raise Damaged(f"store: {left} fault{'s' if left > 1 else ''} in {summary}", hint=hint)
+        raise Damaged(f"store: {output.count(left, 'fault')} in {summary}", hint=hint)
     app.note(f"{'all mended' if checked.findings else 'no faults'} in {summary}")
 
 

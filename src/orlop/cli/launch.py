@@ -106,10 +106,10 @@ def bundle(
     policy: str,
     as_json: bool,
 ) -> None:
-    """Make an OCI runtime bundle: config.json and a writable rootfs, for crun, runc and the like.
+    """Make an OCI runtime bundle: config.json and a writable rootfs, for runc, crun and the like.
 
     \b
-      orlop bundle debian:12 /tmp/b sleep 60 && crun run --bundle /tmp/b mine
+      orlop bundle debian:12 /tmp/b sleep 60 && runc run --bundle /tmp/b mine
     """
     name = ensure(app, reference, platform, policy)
     made = app.store().bundle(name, directory, command=command, driver=driver, platform=platform, job=app.job())

@@ -161,7 +161,7 @@ def _print(shown: dict[str, Any]) -> None:
     if shown["layers"]:
         print()
         output.table(("LAYER", ">SIZE"), [(layer["digest"], output.size(layer["size"])) for layer in shown["layers"]])
-        print(f"{len(shown['layers'])} layers, {output.size(shown['layersSize'])}")
+        print(f"{output.count(len(shown['layers']), 'layer')}, {output.size(shown['layersSize'])}")
 
 
 _STEP = 90  # characters of a build step in the table; --json has all of them

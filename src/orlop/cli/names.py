@@ -42,7 +42,7 @@ def remove(app: App, references: tuple[str, ...], as_json: bool) -> None:
         except Error as error:
             if len(references) == 1:
                 raise
-            app.say(f"orlop: {reference}: {error}")
+            app.say(f"orlop: {output.labelled(reference, error)}")
             failures.append(error)
         else:
             shown.append({"reference": reference, "removed": list(collected.removed), "bytes": collected.bytes})
@@ -50,4 +50,5 @@ def remove(app: App, references: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         output.document(shown)
     if failures:
-        raise Partial(f"{len(failures)} of {len(references)} names were not removed", [])
+        were = "was" if len(failures) == 1 else "were"
+        raise Partial(f"{len(failures)} of {len(references)} names {were} not removed", [])

@@ -66,8 +66,8 @@ def network(command: F) -> F:
         _network(
             "--insecure",
             multiple=True,
-            metavar="HOST[:PORT]",
-            help="Allow plain HTTP or an unverified certificate for this host only; repeatable.",
+            metavar="[https://]HOST[:PORT]",
+            help="Plain HTTP for this host only; with https://, TLS without verification. Repeatable.",
         ),
         _network("--creds", metavar="USER:PASS", help="For the registry that is named; - reads a line of stdin."),
         _network("--authfile", type=FILE, metavar="FILE", help="Credentials from this file only."),
@@ -119,8 +119,9 @@ def _credentials(value: str, app: App) -> dict[str, str]:
 
 
 def _host(value: str) -> str:
-    if "/" in value or not value:
-        raise click.UsageError(f"--insecure: expected HOST or HOST:PORT, got {value!r}")
+    host = value.removeprefix("https://")
+    if "/" in host or not host:
+        raise click.UsageError(f"--insecure: expected HOST[:PORT] or https://HOST[:PORT], got {value!r}")
     return value.lower()
 
 

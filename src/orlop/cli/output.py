@@ -5,7 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..errors import Error
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _AGES = (("year", 31_557_600), ("month", 2_629_800), ("week", 604_800), ("day", 86_400), ("hour", 3600), ("minute", 60))
@@ -21,6 +24,11 @@ def size(count: int) -> str:
     return f"{count} B" if unit == "B" else f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {unit}"
 
 
+def count(number: int, thing: str) -> str:
+    """`1 blob`, `2 blobs`."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
 def age(moment: str, now: datetime | None = None) -> str:
     """How long ago an RFC 3339 moment was: `3 days ago`. What is no moment comes back as it is."""
     then = _moment(moment)
@@ -31,8 +39,7 @@ def age(moment: str, now: datetime | None = None) -> str:
         return then.date().isoformat()
     for name, length in _AGES:
         if seconds >= length:
-            count = int(seconds // length)
-            return f"{count} {name}{'s' if count > 1 else ''} ago"
+            return f"{count(int(seconds // length), name)} ago"
     return "just now"
 
 
@@ -58,6 +65,13 @@ def printable(text: str) -> str:
 
 def _escaped(character: str) -> str:
     return f"\\x{ord(character):02x}" if ord(character) < 256 else "\ufffd"
+
+
+def labelled(reference: str, error: Error) -> str:
+    """The line of an error that is one of several: with the reference in front, unless it begins so itself."""
+    text, bare = str(error), reference.removeprefix("store:").removeprefix("docker://")
+    subject = f"/{text.partition(': ')[0]}:"
+    return text if f"/{bare}:" in subject else f"{reference}: {text}"
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from .output import printable, size
+from .output import count, printable, size
 
 if TYPE_CHECKING:
     from ..job import Event
@@ -136,7 +136,8 @@ class Plain(Quiet):
 
     def _line(self, event: Event) -> str:
         if event.kind == "plan":
-            return f"plan: {event.count} blobs, {size(event.total)}" if event.count else ""
+            whole = f", {size(event.total)}" if event.total else ""  # a quick check reads no bytes
+            return f"plan: {count(event.count, 'blob')}{whole}" if event.count else ""
         if event.kind == "progress":
             whole = f"{size(self.totals.bytes)} of {size(self.totals.total)}"
             return f"progress: {whole}" if self.throttle.ready("") else ""

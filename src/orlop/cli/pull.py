@@ -52,7 +52,7 @@ def pull(
             if len(references) == 1:
                 raise
             # the rest may still work; the line says which one this was
-            app.say(f"orlop: {reference}: {error}")
+            app.say(f"orlop: {output.labelled(reference, error)}")
             failures.append(error)
             shown.append({"reference": reference, "error": error.message})
     if as_json:
@@ -89,7 +89,7 @@ def _planned(app: App, reference: str, planned: Planned, as_json: bool) -> dict[
             output.table(("BLOB", ">SIZE", ">KEPT"), rows)
         sys.stdout.flush()
         app.note(
-            f"{planned.name}: {output.size(total)} to fetch in {planned.requests} requests, "
+            f"{planned.name}: {output.size(total)} to fetch in {output.count(planned.requests, 'request')}, "
             f"{output.size(planned.present)} here already"
         )
     return {

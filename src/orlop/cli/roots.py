@@ -82,11 +82,12 @@ def _mounted(mounted: Mounted) -> dict[str, Any]:
 
 @click.command(cls=Command)
 @click.argument("target", metavar="DIR|REF", shell_complete=options.complete)
+@click.option("--lazy", is_flag=True, help="Out of sight now, gone once nobody uses it.")
 @options.as_json
 @click.pass_obj
-def umount(app: App, target: str, as_json: bool) -> None:
+def umount(app: App, target: str, lazy: bool, as_json: bool) -> None:
     """Undo the mount at a directory, or all mounts of an image."""
-    undone = app.store().umount(local_name(target))
+    undone = app.store().umount(local_name(target), lazy=lazy)
     if as_json:
         output.document([_mounted(each) for each in undone])
     for each in undone:
@@ -110,7 +111,8 @@ def unpack(app: App, reference: str, directory: Path, platform: str | None, poli
     app.finish()
     for note in unpacked.notes:
         app.note(f"note: {note}")
-    app.note(f"{unpacked.entries} entries, {output.size(unpacked.bytes)}; ownership {unpacked.ownership}")
+    entries = "1 entry" if unpacked.entries == 1 else f"{unpacked.entries} entries"
+    app.note(f"{entries}, {output.size(unpacked.bytes)}; ownership {unpacked.ownership}")
     if as_json:
         output.document(
             {
@@ -154,14 +156,26 @@ def _output(out: str) -> Iterator[BinaryIO]:
         with target.open("wb") as stream:  # /dev/null, a fifo
             yield stream
         return
-    descriptor, draft = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    with _told_of(target):
+        descriptor, draft = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
         with open(descriptor, "wb") as stream:
             yield stream
         mask = os.umask(0)
         os.umask(mask)
-        Path(draft).chmod(0o666 & ~mask)
-        Path(draft).replace(target)
+        with _told_of(target):
+            Path(draft).chmod(0o666 & ~mask)
+            Path(draft).replace(target)
     except BaseException:
         Path(draft).unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def _told_of(target: Path) -> Iterator[None]:
+    """What fails is told of the name that was asked for, not of its draft's."""
+    try:
+        yield
+    except OSError as error:
+        error.filename, error.filename2 = str(target), None
         raise

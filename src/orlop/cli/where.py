@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..errors import NotFound
+from ..errors import Cancelled, Error, NotFound
 from .app import App
 
 # kept here too, so that looking at the store does not need `model.reference`; a test compares them
@@ -23,16 +23,27 @@ def local_name(reference: str) -> str:
 
 @contextmanager
 def looking(reference: str) -> Iterator[None]:
-    """Add to a `NotFound` of the store where else the image may be."""
+    """Add to a `NotFound` of the store where else the image may be, if it is the name that is not there."""
     try:
         yield
     except NotFound as error:
-        if is_remote(reference):
-            raise
         name = local_name(reference)
+        if is_remote(reference) or error.message != f"{name}: not in the store":
+            raise
         advice = f"try docker://{name}, or orlop pull {name}"
-        near = f"{error.hint} else " if error.hint.startswith("did you mean") else ""
-        raise NotFound(error.message, hint=near + advice) from error
+        near = _near(error)
+        if _from_file(name):
+            raise NotFound(error.message, hint=near or "`orlop images` lists what is") from error
+        raise NotFound(error.message, hint=f"{near} else {advice}" if near else advice) from error
+
+
+def _from_file(name: str) -> bool:
+    """Whether only the store itself gives such names: to images from files. No registry has them."""
+    return name.startswith("localhost/")
+
+
+def _near(error: NotFound) -> str:
+    return error.hint if error.hint.startswith("did you mean") else ""
 
 
 def ensure(app: App, reference: str, platform: str | None, policy: str) -> str:
@@ -40,15 +51,31 @@ def ensure(app: App, reference: str, platform: str | None, policy: str) -> str:
     store = app.store()
     if not is_remote(reference):
         name = local_name(reference)
-        try:
-            store.image(name, platform=platform)
-        except NotFound:
-            if policy == "never" or reference != name:
-                raise
-        else:
-            return name
-    elif policy == "never":
+        with looking(reference):
+            try:
+                store.image(name, platform=platform)
+                return name
+            except NotFound as error:
+                if policy == "never" or reference != name or _from_file(name):
+                    raise
+                missing = error
+        return _fetched(app, reference, platform, missing)
+    if policy == "never":
         raise NotFound(f"{reference}: names a source, and --pull never forbids to fetch")
-    pulled = store.pull(reference, platform=platform, job=app.job())
+    return _fetched(app, reference, platform, None)
+
+
+def _fetched(app: App, reference: str, platform: str | None, missing: NotFound | None) -> str:
+    """Pull; if that fails, what was `missing` in the store is told first. The error's kind stays the pull's."""
+    try:
+        pulled = app.store().pull(reference, platform=platform, job=app.job())
+    except Cancelled:
+        raise
+    except Error as error:
+        if missing is not None:
+            about = f" ({missing.hint})" if missing.hint.startswith("it ") else ""
+            error.message = f"{missing.message}{about}, and a pull failed: {error.message}"
+            error.hint = _near(missing) or error.hint
+        raise
     app.note(f"{pulled.name}: {pulled.digest} fetched")
     return pulled.name
