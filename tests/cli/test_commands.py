@@ -35,6 +35,8 @@ def test_pull_goes_on_after_a_failure_and_exits_6(orlop: Orlop, layout: Path) ->
     assert result.err.count(f"oci:{layout}:none") == 1
     assert result.err.endswith("orlop: 1 of 2 references failed; the others are in the store\n")
     assert orlop("pull", f"oci:{layout}:none").status == 3
+    both = orlop("pull", f"oci:{layout}:none", f"oci:{layout}:neither")
+    assert both.err.endswith("orlop: 2 of 2 references failed\n")
 
 
 def test_pull_as_json_has_these_keys(orlop: Orlop, layout: Path) -> None:
@@ -226,7 +228,7 @@ def test_fsck_tells_damage_and_exits_5(filled: Orlop) -> None:
     assert "no faults in " in whole.err
     quick = filled("fsck", "--quick").err
     assert quick.startswith("plan: ")
-    assert ", 0 B" not in quick.splitlines()[0]
+    assert " B" not in quick
     layer = IMAGE.document.layers[1]
     blob = filled.store / "blobs/sha256" / layer.digest.encoded
     blob.chmod(0o644)

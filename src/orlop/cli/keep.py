@@ -68,7 +68,7 @@ def fsck(app: App, quick: bool, repair: bool, as_json: bool) -> None:
             mended = " (mended)" if finding.mended else ""
             print(output.printable(f"{finding.kind}: {finding.subject}: {finding.text}{mended}"))
     blobs, derived = output.count(checked.blobs, "blob"), output.count(checked.derived, "derived file")
-    summary = f"{blobs}, {output.size(checked.bytes)}, {derived}"
+    summary = f"{blobs}, {derived}" if quick else f"{blobs}, {output.size(checked.bytes)}, {derived}"
     left = sum(not finding.mended for finding in checked.findings)
     if left:
         hint = "pull the images named above" if repair else "`orlop fsck --repair`, then pull the images again"

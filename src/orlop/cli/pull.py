@@ -59,7 +59,8 @@ def pull(
         app.finish()
         output.document(shown)
     if failures:
-        raise Partial(f"{len(failures)} of {len(references)} references failed", [], hint="the others are in the store")
+        hint = "the others are in the store" if len(failures) < len(references) and not dry_run else ""
+        raise Partial(f"{len(failures)} of {len(references)} references failed", [], hint=hint)
 
 
 def _pulled(app: App, reference: str, pulled: Pulled, as_json: bool) -> dict[str, Any]:
