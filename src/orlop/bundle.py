@@ -139,14 +139,14 @@ def make_directories(*directories: Path) -> None:
 def find_runtime(setting: str = "") -> Path:
     """The OCI runtime to run: the absolute path or the name in `setting`, else the first found.
 
-    Root: runc first, as crun (seen in 1.8.1) drops `nodev` from the root, and an image's device nodes come to life.
+    Without any cgroups mounted runc does not run at all. Root: runc first, as crun (seen in 1.8.1) drops `nodev` from the root, and an image's device nodes come to life.
     Others: crun first, as runc cannot run as another user than 0 then; but not beside hybrid cgroups (version 1
     with a version 2 tree that has controllers), where crun does not run unless root hides them from it.
     `Unsupported` without root and user namespaces.
     """
     if os.geteuid() != 0:
         _need_user_namespaces()
-    order = RUNTIMES[::-1] if os.geteuid() == 0 or _hybrid_cgroups() else RUNTIMES
+    order = RUNTIMES[::-1] if (os.geteuid() == 0 and _any_cgroups()) or _hybrid_cgroups() else RUNTIMES
     if setting.startswith("/"):
         found = Path(setting)
         if not os.access(found, os.X_OK):
@@ -159,6 +159,10 @@ def find_runtime(setting: str = "") -> Path:
                 return candidate
     wanted = setting or " or ".join(RUNTIMES)
     raise NotFound(f"runtime: no {wanted} in {':'.join(DIRECTORIES)}", hint="install one, or set runtime to its path")
+
+
+def _any_cgroups() -> bool:
+    return any(mount.kind in ("cgroup", "cgroup2") for mount in mountinfo.mounts())
 
 
 def _hybrid_cgroups() -> bool:
@@ -234,7 +238,9 @@ def _need_user_namespaces() -> None:
 
 def _confined(program: Path, scratch: Path) -> list[str]:
     """The command of a runtime, in a mount namespace of its own where things around us would stop it."""
-    hide = "hide" if program.name == "crun" and _hybrid_cgroups() and os.geteuid() == 0 else ""
+    hide = ""
+    if program.name == "crun" and os.geteuid() == 0:
+        hide = "all" if not _any_cgroups() else "unified" if _hybrid_cgroups() else ""
     root = ""
     if os.geteuid() == 0 and not any(mount.target == Path("/") for mount in mountinfo.mounts()):
         make_directories(scratch / _OWN_ROOT)

@@ -1,7 +1,8 @@
 """Where OCI runtimes cannot work as things are, a mount namespace in which they can; then the runtime itself.
 
 A program of its own, run as `python confine.py HIDE ROOT PROGRAM ARGS...`, because a namespace is entered for good.
-HIDE ("hide" or "") covers the version 2 cgroups of a hybrid tree, with which crun does not run. ROOT (a directory
+HIDE covers cgroups: "unified" those of version 2 in a hybrid tree, with which crun does not run; "all" the place where
+none are mounted, without which it does not run either; "" nothing. ROOT (a directory
 or "") is where this root is mounted again and entered: in a chroot "/" is no mount, and runtimes need it to be one.
 """
 
@@ -27,9 +28,12 @@ def main(hide: str, root: str, *command: str) -> None:
 
     if libc.unshare(_CLONE_NEWNS) != 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), "mount namespace")
-    if hide:
+    if hide == "unified":
         mount("", _CGROUPS, "", _MS_REC | _MS_PRIVATE)
         mount("none", f"{_CGROUPS}/unified", "tmpfs", _MS_READ_ONLY)
+    elif hide:
+        mount("", "/sys", "", _MS_REC | _MS_PRIVATE)
+        mount("none", _CGROUPS, "tmpfs", _MS_READ_ONLY)
     if root:
         here = os.getcwd()
         mount("/", root, "", _MS_BIND | _MS_REC)
