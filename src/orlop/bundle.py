@@ -139,10 +139,10 @@ def make_directories(*directories: Path) -> None:
 def find_runtime(setting: str = "") -> Path:
     """The OCI runtime to run: the absolute path or the name in `setting`, else the first found.
 
-    Without any cgroups mounted runc does not run at all. Root: runc first, as crun (seen in 1.8.1) drops `nodev` from the root, and an image's device nodes come to life.
-    Others: crun first, as runc cannot run as another user than 0 then; but not beside hybrid cgroups (version 1
-    with a version 2 tree that has controllers), where crun does not run unless root hides them from it.
-    `Unsupported` without root and user namespaces.
+    Root: runc first, as crun (seen in 1.8.1) drops `nodev` from the root, and an image's device nodes come to life;
+    but without any cgroups mounted runc does not run. Others: crun first, as runc cannot run as another user than 0
+    then; but not beside hybrid cgroups (version 1 with a version 2 tree that has controllers), where crun does not
+    run unless root hides them from it. `Unsupported` without root and user namespaces.
     """
     if os.geteuid() != 0:
         _need_user_namespaces()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from orlop.blobs.partial import Partials
 from orlop.errors import Damaged, NotFound, Usage
+from orlop.job import Event, Job
 from orlop.model.digest import Digest
 from tests.support.images import make_image, make_index, make_layer, small_image, write_layout
 from tests.support.stores import opened, parts
@@ -135,3 +139,36 @@ def test_a_digest_prefix_finds_its_document(tmp_path: Path) -> None:
         assert store.digest(f"sha256:{image.digest.encoded}") == image.digest
         with pytest.raises(NotFound):
             store.digest(Digest.of(b"nothing").encoded)
+
+
+def test_GC03_layers_being_made_ready_are_not_taken_away(tmp_path: Path) -> None:
+    image = small_image()
+    write_layout(tmp_path / "layout", {"one": image})
+    with opened(tmp_path / "store") as store:
+        store.pull(f"oci:{tmp_path}/layout:one", download_only=True)
+    removed: list[Digest] = []
+
+    def collect(event: Event) -> None:
+        if event.kind == "start" and not removed:  # a layer is about to be opened: now its last name goes
+            with opened(tmp_path / "store") as other:
+                other.untag("localhost/layout:one")
+                removed.extend(other.gc(derived=True).removed)
+
+    with opened(tmp_path / "store") as store:
+        store.unpack("localhost/layout:one", tmp_path / "tree", job=Job(progress=collect, workers=1))
+    assert not set(removed) & {layer.digest for layer in image.document.layers}
+    assert removed  # the manifest and the config had been read already
+    assert (tmp_path / "tree/etc/motd").read_text() == "changed\n"
+
+
+def test_GC10_a_half_done_download_is_kept_for_a_day(tmp_path: Path) -> None:
+    with parts(tmp_path / "store") as (disk, _, _session):
+        for content in (b"young" * 100, b"old" * 100):
+            with Partials(disk).open(Digest.of(content), len(content)) as partial:
+                partial.write(0, content[:100])
+    old = tmp_path / f"store/partial/sha256-{Digest.of(b'old' * 100).encoded}/extents"
+    os.utime(old, (0, time.time() - 90_000))
+    with opened(tmp_path / "store") as store:
+        assert store.gc().partials == 1
+        assert store.gc().partials == 0
+        assert store.df().partial_bytes > 0
