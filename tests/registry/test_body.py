@@ -178,6 +178,13 @@ def test_NF03_a_wrong_content_range_in_the_middle_is_never_appended(server: Lyin
     assert fetch(server, cut_after(blob(CONTENT), 1000), wrong, blob(CONTENT)) == (0, CONTENT)
 
 
+@pytest.mark.parametrize("start", [0, 999, 1001, 5000])
+def test_NF03_another_range_than_was_asked_for_is_not_taken(server: Lying, start: int) -> None:
+    other = Answer(206, CONTENT[start:], (("Content-Range", f"bytes {start}-299999/300000"),))
+    assert fetch(server, other, blob(CONTENT), offset=1000) == (0, CONTENT)
+    assert fetch(server, cut_after(blob(CONTENT), 1000), other, blob(CONTENT)) == (0, CONTENT)
+
+
 def test_NF03_several_ranges_at_once_are_not_taken(server: Lying) -> None:
     parts = Answer(206, b"--x\r\n\r\n", (("Content-Type", "multipart/byteranges; boundary=x"),))
     assert fetch(server, parts, blob(CONTENT), offset=1000) == (0, CONTENT)

@@ -32,10 +32,12 @@ class _Stream:
     def __init__(self, offset: int, end: int) -> None:
         self.offset = offset
         self._at, self._end = offset, end
+        self.given = 0
 
     def read(self, size: int, /) -> bytes:
         data = CONTENT[self._at : min(self._at + size, self._end)]
         self._at += len(data)
+        self.given += len(data)
         time.sleep(len(data) / _RATE)
         return data
 
@@ -48,6 +50,7 @@ class Source:
 
     def __init__(self, *, ranges: bool = True, short: int = 0) -> None:
         self.asked: list[int] = []
+        self.streams_opened: list[_Stream] = []
         self._ranges = ranges
         self._end = len(CONTENT) - short
 
@@ -58,7 +61,8 @@ class Source:
     def open(self, wanted: Descriptor, *, offset: int = 0, end: int | None = None, job: Job) -> Iterator[Body]:
         self.asked.append(offset)
         start, stop = (offset, end or self._end) if self._ranges else (0, self._end)
-        yield _Stream(start, min(stop, self._end))
+        self.streams_opened.append(_Stream(start, min(stop, self._end)))
+        yield self.streams_opened[-1]
 
 
 def _fetch(tmp_path: Path, source: Source) -> tuple[bytes, list[str]]:
@@ -84,6 +88,7 @@ def test_NF03_a_helper_that_got_the_whole_instead_of_its_range_writes_nothing(tm
     content, threads = _fetch(tmp_path, source)
     assert content == CONTENT
     assert len(source.asked) > 1
+    assert sum(stream.given for stream in source.streams_opened[1:]) == 0
     assert threads == []
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from orlop import intake
 from orlop.errors import Cancelled, Error, Invalid, Mismatch, NotFound, Unsafe
 from orlop.job import Event, Job
 from orlop.model.digest import Digest
@@ -197,6 +198,18 @@ def test_RX01_a_bomb_is_refused(tmp_path: Path) -> None:
     image = make_image([b"\0" * (256 << 20)], compression="zstd")
     write_layout(tmp_path / "layout", {"x": image})
     _refused(tmp_path, f"oci:{tmp_path}/layout:x", Unsafe, "bomb")
+
+
+def test_RX01_a_layer_has_a_largest_plain_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "LAYER_PLAIN_BYTES", 3 << 20)
+    for size, error in ((2 << 20, None), (4 << 20, Unsafe)):
+        layer = make_layer({"file": os.urandom(size)})
+        write_layout(tmp_path / f"{size}", {"x": make_image([layer], compression="none")})
+        if error:
+            _refused(tmp_path / "b", f"oci:{tmp_path}/{size}:x", error, "plain bytes")
+        else:
+            with opened(tmp_path / "a/store") as store:
+                store.pull(f"oci:{tmp_path}/{size}:x")
 
 
 def test_ST02_the_next_pull_heals_a_damaged_blob_that_must_be_opened(tmp_path: Path) -> None:
