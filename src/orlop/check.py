@@ -126,7 +126,10 @@ class Check:
             self._found("damaged", digest, text)
 
     def _mode(self, digest: Digest) -> None:
-        mode = stat.S_IMODE(os.lstat(self._disk.path(place(digest))).st_mode)
+        try:
+            mode = stat.S_IMODE(os.lstat(self._disk.path(place(digest))).st_mode)
+        except FileNotFoundError:
+            return  # collected meanwhile
         if mode & 0o222:
             if self._repair:
                 os.chmod(self._disk.path(place(digest)), 0o444)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from . import graph
-from .blobs.derived import KINDS, DerivedFiles
+from .blobs.derived import KINDS, DerivedFiles, digest_of
 from .blobs.local import LocalBlobs
 from .blobs.partial import Partials
 from .catalog.names import Names
@@ -71,13 +71,13 @@ class Collect:
     def run(
         self, job: Job, *, dry_run: bool = False, derived: bool = False, only: Iterable[Digest] | None = None
     ) -> Collected:
-        """Remove all garbage, or, with `only`, what of these digests is garbage. `Busy` if another one runs.
+        """Remove all garbage, or, with `only`, what of these digests is garbage. Waits for another one.
 
         `derived`: what is derived counts as garbage unless it is in use this moment.
 
         A damaged manifest that is still named stops it: what hangs below could not be known.
         """
-        with self._locks.sole("collection"), self._locks.exclusive():
+        with self._locks.exclusive():
             needed = self._needed(job)
             among = None if only is None else set(only)
             blobs = [
@@ -130,6 +130,8 @@ class Collect:
 
     def _mark(self, root: Digest, needed: _Needed) -> None:
         needed.blobs.add(root)
+        if self._blobs.size(root) is None:
+            raise Damaged(f"gc: manifest {root} is missing", hint="pull the image again, or remove its name")
         for document in graph.stored_documents(root, self._read):
             needed.blobs.add(document.digest)
             needed.blobs.update(child.digest for child in document.successors)
@@ -152,11 +154,13 @@ class Collect:
     def _stale_partials(self, needed: _Needed) -> list[str]:
         stale = []
         for name in self._partials.names():
+            if (digest := digest_of(name)) is None:
+                continue  # a stray file, not ours to remove
             try:
                 age = time.time() - os.stat(self._disk.path(f"partial/{name}/extents")).st_mtime
             except FileNotFoundError:
                 age = _PARTIAL_GRACE + 1
-            if Digest(name.replace("-", ":", 1)) not in needed.blobs and age > _PARTIAL_GRACE:
+            if digest not in needed.blobs and age > _PARTIAL_GRACE:
                 stale.append(name)
         return stale
 

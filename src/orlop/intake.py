@@ -159,12 +159,12 @@ class Intake:
 def _side_by_side(download: Callable[[Job], None], follow: Callable[[Job], None], partial: Partial, job: Job) -> None:
     """Download in a thread of its own, follow in this one. The first real failure ends both and is raised."""
     child = job.child()
-    failure: list[Error] = []
+    failure: list[BaseException] = []
 
     def run() -> None:
         try:
             download(child)
-        except Error as error:
+        except BaseException as error:  # noqa: BLE001 -- the follower would wait for ever; it raises what it is given
             failure.append(error)
             partial.fail(error)
 

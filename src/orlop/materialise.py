@@ -119,7 +119,8 @@ class Materialise:
         number = uuid.uuid4().hex[:12]
         for name in ("mounts", f"mounts/{number}"):
             self._disk.make_directory(name)
-        place = target.absolute() if target else Path(self._disk.path(f"mounts/{number}/root"))
+        # the real path, as mountinfo has it: a mount that is not found there counts as gone
+        place = Path(os.path.realpath(target)) if target else Path(self._disk.path(f"mounts/{number}/root"))
         mounted = Mounted(image.name or str(image.manifest.digest), image.manifest.digest, place, chosen.name, why)
         try:
             made = _make_directory(place)
@@ -134,7 +135,7 @@ class Materialise:
         """Remember that `over` is a writable view of a mount, so that both go when either is unmounted."""
         for number, live, _ in self._live():
             if live.target == mounted.target:
-                fields = {**(self._read_record(number) or {}), "over": os.fsdecode(over.absolute())}
+                fields = {**(self._read_record(number) or {}), "over": os.path.realpath(over)}
                 raw = json.dumps(fields).encode()
                 self._disk.write_file(f"mounts/{number}/record", self._session.scratch(), raw)
 
@@ -149,7 +150,7 @@ class Materialise:
         for number, mounted, _ in self._live():
             over = self._over(number)
             places = {mounted.target, *([over, over.parent] if over else [])}
-            if any(Path(text).absolute() in places or _is_of(text, mounted) for text in wanted):
+            if any(Path(os.path.realpath(text)) in places or _is_of(text, mounted) for text in wanted):
                 found.append((number, mounted, over))
         if not found:
             raise NotFound(f"{min(wanted)}: not mounted from this store", hint="`orlop mount` alone lists mounts")

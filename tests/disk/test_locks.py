@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orlop.errors import Busy, Cancelled
+from orlop.errors import Cancelled
 from orlop.job import Event, Job
 from orlop.model.digest import Digest
 from tests.support.stores import kill, parts, start_python
@@ -70,9 +70,3 @@ def test_many_threads_never_hold_one_digest_together(tmp_path: Path) -> None:
         for thread in threads:
             thread.join()
     assert worst == 1
-
-
-def test_a_sole_task_is_refused_while_another_runs(tmp_path: Path) -> None:
-    with parts(tmp_path / "store") as (_, locks, _session), locks.sole("collection"):
-        with pytest.raises(Busy), locks.sole("collection"):
-            pytest.fail("two collections")

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from ..disk.disk import Disk, translate
+from ..disk.locks import Locks
 from ..disk.session import Session
 from ..disk.writeback import sync_file_system
-from ..errors import NotFound
+from ..errors import Invalid, NotFound
 from ..model.digest import Digest
 
 KINDS = ("tar", "index", "erofs", "overlay", "directory")
@@ -45,6 +46,7 @@ class DerivedFiles:
         self._disk = disk
         self._session = session
         self._boot = boot
+        self._locks = Locks(disk)
 
     def path(self, kind: str, digest: Digest, /) -> Path | None:
         name = _place(kind, digest)
@@ -79,17 +81,12 @@ class DerivedFiles:
         if kind not in ("overlay", "directory") and size is None:
             size, sha256 = _hash(self._disk, scratch)
         self._disk.make_directory(f"derived/{kind}")
-        self._clear(name)
-        if kind in ("overlay", "directory"):
-            try:
-                os.rename(self._disk.path(scratch), self._disk.path(name))
-            except OSError as error:
-                if self.path(kind, digest) is None:  # else another process was faster with the same thing
-                    raise translate(error, "rename to", self._disk.path(name)) from error
-                return
-        else:
+        with self._locks.derived():
+            if self.path(kind, digest) is not None:
+                return  # another process was faster with the same thing, and may be using it
+            self._clear(name)
             self._disk.replace(scratch, name)
-        self._write_mark(name, Mark(self._boot, False, size or 0, sha256), durable=False)
+            self._write_mark(name, Mark(self._boot, False, size or 0, sha256), durable=False)
         self._disk.make_directory("derived/unsynced")
         os.close(self._disk.create(f"derived/unsynced/{kind}.{digest.algorithm}-{digest.encoded}", keep=True))
 
@@ -103,7 +100,7 @@ class DerivedFiles:
     def digests(self, kind: str) -> list[Digest]:
         """Everything of a kind, trusted or not."""
         names = {name.removesuffix(".mark") for name in self._disk.names(f"derived/{kind}")}
-        return [Digest(name.replace("-", ":", 1)) for name in sorted(names)]
+        return [digest for name in sorted(names) if (digest := digest_of(name)) is not None]
 
     def settle(self, *, older_than: float) -> int:
         """Sync what was written at least `older_than` seconds ago and mark it so; returns how many.
@@ -113,7 +110,9 @@ class DerivedFiles:
         done = 0
         for waiting in self._disk.names("derived/unsynced"):
             kind, _, rest = waiting.partition(".")
-            digest = Digest(rest.replace("-", ":", 1))
+            digest = digest_of(rest)
+            if digest is None or kind not in KINDS:
+                continue  # not ours
             name, mark = _place(kind, digest), self.mark(kind, digest)
             try:
                 found = os.stat(self._disk.path(f"{name}.mark"))
@@ -182,6 +181,14 @@ def boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return os.urandom(16).hex()
+
+
+def digest_of(name: str) -> Digest | None:
+    """Of a file's name; None for a stray one."""
+    try:
+        return Digest(name.replace("-", ":", 1))
+    except Invalid:
+        return None
 
 
 def _place(kind: str, digest: Digest) -> str:

@@ -54,14 +54,19 @@ class Partial:
     # -- writing -------------------------------------------------------------------------------------------
 
     def write(self, offset: int, data: bytes) -> None:
-        """Keep `data` at `offset`; it survives this process once this returns."""
-        self._disk.write(self._data, data, offset)
+        """Keep `data` at `offset`; it survives this process once this returns.
+
+        What is kept already stays as it is, whatever comes for the same place: the follower may have hashed it.
+        """
         with self._changed:
-            self._disk.write(self._log, _RECORD.pack(offset, len(data)), self._logged)
-            self._logged += _RECORD.size
-            self._add(offset, offset + len(data))
-            if len(self._in_hand) < _IN_HAND:
-                self._in_hand[offset] = data
+            for start, end in self._uncovered(offset, offset + len(data)):
+                piece = data[start - offset : end - offset]
+                self._disk.write(self._data, piece, start)
+                self._disk.write(self._log, _RECORD.pack(start, len(piece)), self._logged)
+                self._logged += _RECORD.size
+                self._add(start, end)
+                if len(self._in_hand) < _IN_HAND:
+                    self._in_hand[start] = piece
             self._changed.notify_all()
         if offset // _WRITEBACK != (offset + len(data)) // _WRITEBACK:
             start_writeback(self._data, max(0, offset - _WRITEBACK), _WRITEBACK)
@@ -69,19 +74,7 @@ class Partial:
     def missing(self) -> list[tuple[int, int]]:
         """The gaps (start, end) still to fetch, in order."""
         with self._changed:
-            gaps, at = [], 0
-            for start, end in self._extents:
-                if at < start:
-                    gaps.append((at, start))
-                at = max(at, end)
-            if at < self.size:
-                gaps.append((at, self.size))
-            return gaps
-
-    def covered_from(self, offset: int) -> int:
-        """The end of the extent that holds `offset`, or `offset` itself if it is missing."""
-        with self._changed:
-            return self._reach(offset)
+            return self._uncovered(0, self.size)
 
     def fail(self, error: BaseException) -> None:
         """No more will come: the follower raises `error` where it would have waited."""
@@ -161,6 +154,18 @@ class Partial:
             if start + length <= min(there, self.size):
                 self._add(start, start + length)
 
+    def _uncovered(self, at: int, until: int) -> list[tuple[int, int]]:
+        gaps = []
+        for start, end in self._extents:
+            if start >= until:
+                break
+            if at < start:
+                gaps.append((at, start))
+            at = max(at, end)
+        if at < until:
+            gaps.append((at, until))
+        return gaps
+
     def _add(self, start: int, end: int) -> None:
         extents = self._extents
         if extents and extents[-1][1] == start:  # the usual case: it grows at its end
@@ -213,7 +218,11 @@ class Partials:
     def kept(self, digest: Digest) -> int:
         """Bytes kept of a blob, without opening it."""
         raw = self._disk.read(f"partial/{digest.algorithm}-{digest.encoded}/extents", _EXTENTS_BYTES) or b""
-        return sum(length for _, length in _RECORD.iter_unpack(raw[: len(raw) // _RECORD.size * _RECORD.size]))
+        kept = reach = 0
+        for start, length in sorted(_RECORD.iter_unpack(raw[: len(raw) // _RECORD.size * _RECORD.size])):
+            kept += max(0, start + length - max(start, reach))
+            reach = max(reach, start + length)
+        return kept
 
     def names(self) -> list[str]:
         """One name (`<algorithm>-<hex>`) a download."""

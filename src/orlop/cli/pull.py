@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import Cancelled, Error, Partial
+from ..errors import Cancelled, Error, Partial, Usage
 from . import options, output
 from .app import App
 from .lazy import Command
@@ -37,6 +37,8 @@ def pull(
       orlop pull --platform all oci-archive:app.tar
     """
     job, store = app.job(), app.store()
+    if app.settings().network.username:
+        _refuse_several_hosts(references)
     shown: list[dict[str, Any]] = []
     failures: list[Error] = []
     for reference in references:
@@ -105,3 +107,13 @@ def _planned(app: App, reference: str, planned: Planned, as_json: bool) -> dict[
         "present": planned.present,
         "requests": planned.requests,
     }
+
+
+def _refuse_several_hosts(references: tuple[str, ...]) -> None:
+    """--creds are for one registry; the others on the line must not see them."""
+    from ..model.reference import Location
+
+    found = {Location.parse(reference).reference for reference in references}
+    hosts = sorted({reference.host for reference in found if reference is not None})
+    if len(hosts) > 1:
+        raise Usage(f"--creds: are for one registry, got {', '.join(hosts)}", hint="pull from one host at a time")

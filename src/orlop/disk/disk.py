@@ -39,7 +39,8 @@ class Disk:
     """The store's directory. `durable` False skips every fsync: for scratch stores only."""
 
     def __init__(self, root: Path, *, durable: bool = True) -> None:
-        self.root = root
+        # links in it resolved once: mounts below are found by their real paths
+        self.root = Path(os.path.realpath(root))
         self.durable = durable
 
     def path(self, name: str) -> str:

@@ -10,7 +10,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..errors import Busy
 from ..job import Event, Job
 from ..model.digest import Digest
 from .disk import Disk, translate
@@ -62,16 +61,10 @@ class Locks:
             yield
 
     @contextmanager
-    def sole(self, name: str) -> Iterator[None]:
-        """`Busy` at once if another process holds it."""
-        descriptor = self._try(f"locks/{name}")
-        if descriptor is None:
-            raise Busy(f"{name}: another process is at it")
-        try:
+    def derived(self) -> Iterator[None]:
+        """A derived file is about to get its name."""
+        with self._whole("locks/derived", fcntl.LOCK_EX):
             yield
-        finally:
-            self._disk.remove(f"locks/{name}")
-            os.close(descriptor)
 
     def _try(self, name: str) -> int | None:
         """The locked descriptor, None if another holds it."""

@@ -97,8 +97,11 @@ class Reference:
         full = str(self)
         for prefix in (f"{DEFAULT_HOST}/library/", f"{DEFAULT_HOST}/"):
             short = full.removeprefix(prefix)
-            if short != full and Reference.parse(short).name == self.name:
-                return short
+            try:
+                if short != full and Reference.parse(short).name == self.name:
+                    return short
+            except Usage:
+                continue  # what is left looks like a host, and a bad one
         return full
 
 
