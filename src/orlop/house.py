@@ -74,6 +74,9 @@ def _found(disk: Disk) -> None:
         )
     for name in (*_DIRECTORIES, *(f"blobs/{algorithm}" for algorithm in ALGORITHMS)):
         disk.make_directory(name)
+    # a blob is as durable as the directories that lead to it
+    for name in ("blobs", "", ".."):
+        disk.sync_directory(name)
     own = session.Session(disk, Locks(disk))
     try:
         for name, raw in (("oci-layout", _LAYOUT), ("version", _version())):

@@ -60,11 +60,15 @@ class Intake:
     def ready(self, leaf: Leaf, *, prepare: bool) -> bool:
         """Whether nothing is left to do for this leaf."""
         wanted = leaf.descriptor
-        return self._blobs.size(wanted.digest) == wanted.size and (not prepare or self.prepared(leaf.diff_id))
+        return self._blobs.size(wanted.digest) == wanted.size and (not prepare or self.prepared(leaf))
 
-    def prepared(self, diff_id: Digest | None) -> bool:
-        """Whether the plain tar and its index are there, or not needed."""
-        return diff_id is None or all(self._derived.path(kind, diff_id) for kind in ("tar", "index"))
+    def prepared(self, leaf: Leaf) -> bool:
+        """Whether the plain tar and its index are there and this blob's, or not needed."""
+        diff_id = leaf.diff_id
+        if diff_id is None:
+            return True
+        there = all(self._derived.path(kind, diff_id) for kind in ("tar", "index"))
+        return there and self._derived.opens_to(leaf.descriptor.digest) == diff_id
 
     def take(self, source: Source, leaf: Leaf, *, prepare: bool, job: Job) -> Taken:
         """Make the leaf's blob (and with `prepare` its plain tar and index) be in the store. Idempotent.
@@ -91,7 +95,7 @@ class Intake:
     def prepare(self, leaf: Leaf, *, job: Job) -> None:
         """`derive`, once over all processes."""
         with self._locks.digest(leaf.descriptor.digest, job):
-            if not self.prepared(leaf.diff_id):
+            if not self.prepared(leaf):
                 self.derive(leaf, job=job)
 
     def derive(self, leaf: Leaf, *, job: Job) -> None:
@@ -190,7 +194,7 @@ class _Opening:
         self._verifier = Verifier(leaf.descriptor, origin)
         self._origin = origin
         self._diff_id = leaf.diff_id
-        self._open = discover or (prepare and not intake.prepared(leaf.diff_id))
+        self._open = discover or (prepare and not intake.prepared(leaf))
         self._plain: _PlainTar | None = None
 
     def run(self, source: Readable, job: Job) -> None:
@@ -221,6 +225,7 @@ class _Opening:
             return self._diff_id or self._leaf.descriptor.digest
         diff_id = Digest(self._plain.digest)
         self._plain.adopt(self._intake.derived, diff_id)
+        self._intake.derived.record_opened(self._leaf.descriptor.digest, diff_id)
         return diff_id
 
     def close(self) -> None:

@@ -82,11 +82,8 @@ class Materialise:
 
     def _prepared(self, image: Image, job: Job) -> Stack:
         diff_ids = image.config.diff_ids
-        leaves = [
-            Leaf(layer, diff_id)
-            for layer, diff_id in zip(image.manifest.layers, diff_ids, strict=True)
-            if not self._intake.prepared(diff_id)
-        ]
+        leaves = [Leaf(layer, diff_id) for layer, diff_id in zip(image.manifest.layers, diff_ids, strict=True)]
+        leaves = [leaf for leaf in leaves if not self._intake.prepared(leaf)]
         run_all(job, [self._preparation(leaf) for leaf in leaves])
         return Stack(chain_of(diff_ids), tuple(self._layer(diff_id) for diff_id in diff_ids), merge)
 

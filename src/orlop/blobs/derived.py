@@ -90,9 +90,29 @@ class DerivedFiles:
         self._disk.make_directory("derived/unsynced")
         os.close(self._disk.create(f"derived/unsynced/{kind}.{digest.algorithm}-{digest.encoded}", keep=True))
 
+    def opens_to(self, blob: Digest) -> str:
+        """The diff ID that a blob was found to have when it was opened, "" if it never was."""
+        raw = self._disk.read(f"derived/opened/{blob.algorithm}-{blob.encoded}", _MARK_BYTES)
+        return (raw or b"").decode("ascii", errors="replace")
+
+    def record_opened(self, blob: Digest, diff_id: Digest) -> None:
+        """A plain tar being there does not say that it is this blob's. Torn by a power cut it says nothing."""
+        scratch = self._session.scratch()
+        descriptor = self._disk.create(scratch)
+        try:
+            self._disk.write(descriptor, diff_id.encode(), 0)
+        finally:
+            os.close(descriptor)
+        self._disk.make_directory("derived/opened")
+        self._disk.replace(scratch, f"derived/opened/{blob.algorithm}-{blob.encoded}")
+
     def discard(self, kind: str, digest: Digest) -> int:
         """Remove one; returns bytes freed. Idempotent."""
         name = _place(kind, digest)
+        if kind == "tar":
+            for opened in self._disk.names("derived/opened"):
+                if self._disk.read(f"derived/opened/{opened}", _MARK_BYTES) == digest.encode():
+                    self._disk.remove(f"derived/opened/{opened}")
         self._disk.remove(f"{name}.mark")
         self._disk.remove(f"derived/unsynced/{kind}.{digest.algorithm}-{digest.encoded}")
         return self._disk.remove_tree(name)
