@@ -213,7 +213,7 @@ _JSON = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(st.dictionaries(st.sampled_from(["auths", "credHelpers", "credsStore"]), _JSON))
 def test_configurations_raise_only_our_errors(tmp_path: Path, fields: dict[str, Any]) -> None:
     with contextlib.suppress(Error):
