@@ -1,4 +1,4 @@
-"""Streams of bytes: the one chunk size, the pump, and inflating (RFC 1952 gzip, RFC 8878 zstd) with bounds."""
+"""Streams of bytes: the one chunk size, bounded reading, and inflating (RFC 1952 gzip, RFC 8878 zstd) with bounds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from .errors import Invalid, Unsafe, Unsupported
-from .job import Job
 from .model.limits import INFLATE_FREE_BYTES, INFLATE_RATIO, ZSTD_WINDOW_LOG
 from .ports import Readable
 
@@ -28,17 +27,6 @@ class Decoder(Protocol):
     unused_data: bytes
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
-
-
-def pump(source: Readable, *sinks: Writable, job: Job) -> int:
-    """Move all of `source` into every sink, a chunk at a time. Returns the number of bytes."""
-    total = 0
-    while chunk := source.read(CHUNK):
-        job.check()
-        for sink in sinks:
-            sink.write(chunk)
-        total += len(chunk)
-    return total
 
 
 def read_limited(source: Readable, limit: int, *, what: str) -> bytes:
