@@ -227,9 +227,13 @@ def run_bundle(
 def _need_user_namespaces() -> None:
     """Without root a container stands on one. Tried in a process of its own, as there is no way back from it."""
     trial = "import ctypes, sys; sys.exit(ctypes.CDLL(None, use_errno=True).unshare(0x10000000) and ctypes.get_errno())"
-    done = subprocess.run([sys.executable, "-I", "-S", "-c", trial], check=False, stdin=subprocess.DEVNULL)
-    if done.returncode:
-        why = os.strerror(done.returncode).lower()
+    try:
+        done = subprocess.run([sys.executable, "-I", "-S", "-c", trial], check=False, stdin=subprocess.DEVNULL)
+        number = done.returncode
+    except OSError as error:
+        raise Unsupported(f"{sys.executable}: cannot be run: {(error.strerror or '').lower()}") from error
+    if number:
+        why = os.strerror(number).lower()
         raise Unsupported(
             f"container: without root it needs a user namespace, which is refused: {why}",
             hint="run it as root, or use `orlop unpack`",

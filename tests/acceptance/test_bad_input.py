@@ -14,6 +14,7 @@ import pytest
 from tests.support.images import MadeImage, blob_name, make_image, make_layer, small_image, write_layout
 from tests.support.lying import Answer, Lying, blob
 from tests.support.stores import opened
+from tests.support.stranger import Stranger
 from tests.support.throttled import throttled
 
 
@@ -121,10 +122,9 @@ def test_ST03_no_space(tmp_path: Path, small_disk: Path, compression: str) -> No
 
 
 @pytest.mark.root
-def test_no_permission(tmp_path: Path) -> None:
-    command = ["/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-m", "orlop"]
-    command += ["--store", "/var/lib/orlop-of-root/store", "images"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={"HOME": "/nonexistent"})
+@pytest.mark.root
+def test_no_permission(stranger: Stranger) -> None:
+    done = stranger("-m", "orlop", "--store", "/var/lib/orlop-of-root/store", "images")
     assert done.returncode == 4, done.stderr
     assert "/var/lib/orlop-of-root" in done.stderr
     assert "permission denied" in done.stderr

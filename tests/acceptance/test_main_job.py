@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from tests.acceptance.conftest import skopeo
 from tests.support.debian import TAG
 from tests.support.lying import CANARY
 from tests.support.registries import NAME, USER, Authority, TokenServer, docker_registry, tinyproxy
+from tests.support.stranger import Stranger
 from tests.support.trees import Snapshot, snapshot
 
 pytestmark = [pytest.mark.peer, pytest.mark.root, pytest.mark.xdist_group("debian")]
@@ -124,20 +126,14 @@ def test_an_unpacked_tree_is_what_umoci_unpacks(layout: Path, tmp_path: Path, as
     assert snapshot(tmp_path / "tree") == as_umoci_unpacks
 
 
-@pytest.fixture
-def home() -> Iterator[Path]:
-    """A home for nobody, outside of pytest's own directories, which are for root only."""
-    with tempfile.TemporaryDirectory() as directory:
-        os.chown(directory, 65534, 65534)
-        yield Path(directory)
-
-
-def test_not_root_unpacks_and_keeps_the_owners_aside(layout: Path, home: Path) -> None:
-    command = ["/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-m", "orlop"]
-    arguments = ["--store", f"{home}/store", "unpack", f"oci:{layout}:{TAG}", f"{home}/tree"]
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, env={"HOME": str(home)})
-    assert done.returncode == 0, done.stderr
-    assert "ownership" in done.stderr
-    record = (home / "tree.ownership.jsonl").read_text()
-    assert '"path": "etc/shadow", "type": "file", "uid": 0, "gid": 42, "mode": "0640"' in record
-    assert (home / "tree/etc/os-release").exists()
+def test_not_root_unpacks_and_keeps_the_owners_aside(layout: Path, stranger: Stranger) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="orlop-") as home:
+        os.chown(home, stranger.uid, stranger.uid)
+        source = Path(shutil.copytree(layout, f"{home}/layout"))
+        arguments = ["--store", f"{home}/store", "unpack", f"oci:{source}:{TAG}", f"{home}/tree"]
+        done = stranger("-m", "orlop", *arguments, environment={"HOME": home})
+        assert done.returncode == 0, done.stderr
+        assert "ownership" in done.stderr
+        record = Path(home, "tree.ownership.jsonl").read_text()
+        assert '"path": "etc/shadow", "type": "file", "uid": 0, "gid": 42, "mode": "0640"' in record
+        assert Path(home, "tree/etc/os-release").exists()

@@ -4,8 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from orlop.job import Job
 from orlop.rootfs.mountinfo import mounts
 from orlop.rootfs.programs import NoProgram, NotExecutable, check_program
 from tests.support.programs import image_config, make_root, user_namespaces
+from tests.support.stranger import Stranger
 
 PROGRAMS = ("sh", "cat", "id", "ls", "grep", "sleep", "mknod", "touch", "env", "head")
 
@@ -222,14 +225,18 @@ def test_the_exit_code_and_words_of_a_command_are_its_own(tree: Path, tmp_path: 
     assert out.splitlines()[1:] == ["exec: x: permission denied"]
 
 
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory that belongs to a stranger, where strangers may go."""
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="orlop-") as directory:
+        yield Path(directory)
+
+
 @pytest.mark.root
 @pytest.mark.peer
-def test_without_root_runc_is_not_asked_for_another_user() -> None:
-    place = Path("/tmp") / f"orlop-user-{os.getpid()}"
-    place.mkdir(mode=0o755)
-    try:
-        make_root(place / "rootfs", "sh")
-        code = f"""
+def test_without_root_runc_is_not_asked_for_another_user(stranger: Stranger, place: Path) -> None:
+    make_root(place / "rootfs", "sh")
+    code = f"""
 from pathlib import Path
 from orlop.bundle import run_bundle, write_bundle
 from tests.support.programs import image_config
@@ -237,27 +244,19 @@ place = Path({str(place)!r})
 write_bundle(place, image_config(), command=["/bin/sh"], user="1000")
 run_bundle(place, scratch=place / "state", runtime="runc")
 """
-        os.chown(place, 1234, 1234)
-        drop = ["/usr/bin/setpriv", "--reuid=1234", "--regid=1234", "--clear-groups"]
-        done = subprocess.run(
-            [*drop, sys.executable, "-c", code], capture_output=True, text=True, env=_environment(), cwd="/", timeout=60
-        )
-        expected = "runc runs as user 0 only, not as 1000" if user_namespaces() else "needs a user namespace"
-        assert expected in done.stderr
-    finally:
-        subprocess.run(["/bin/rm", "-rf", str(place)], check=True)
+    os.chown(place, stranger.uid, stranger.uid)
+    done = stranger("-c", code)
+    expected = "runc runs as user 0 only, not as 1000" if user_namespaces() else "needs a user namespace"
+    assert expected in done.stderr
 
 
 @pytest.mark.root
 @pytest.mark.peer
-def test_a_container_runs_without_root() -> None:
-    place = Path("/tmp") / f"orlop-rootless-{os.getpid()}"  # where another user may go
-    place.mkdir(mode=0o755)
-    try:
-        rootfs = make_root(place / "rootfs", *PROGRAMS)
-        for path in (place, rootfs, *rootfs.rglob("*")):
-            os.chown(path, 1234, 1234, follow_symlinks=False)
-        code = f"""
+def test_a_container_runs_without_root(stranger: Stranger, place: Path) -> None:
+    rootfs = make_root(place / "rootfs", *PROGRAMS)
+    for path in (place, rootfs, *rootfs.rglob("*")):
+        os.chown(path, stranger.uid, stranger.uid, follow_symlinks=False)
+    code = f"""
 import sys
 from pathlib import Path
 from orlop.bundle import run_bundle, write_bundle
@@ -266,23 +265,13 @@ place = Path({str(place)!r})
 write_bundle(place, image_config(), command=["/bin/sh", "-c", "id -u; touch /made; exit 3"])
 sys.exit(run_bundle(place, scratch=place / "state"))
 """
-        drop = ["/usr/bin/setpriv", "--reuid=1234", "--regid=1234", "--clear-groups"]
-        done = subprocess.run(
-            [*drop, sys.executable, "-c", code],
-            capture_output=True,
-            text=True,
-            env=_environment(),
-            cwd="/",
-            timeout=60,
-        )
-        if user_namespaces():
-            assert (done.returncode, done.stdout) == (3, "0\n"), done.stderr
-            assert (rootfs / "made").stat().st_uid == 1234
-        else:
-            assert done.returncode != 0
-            assert "needs a user namespace, which is refused" in done.stderr
-    finally:
-        subprocess.run(["/bin/rm", "-rf", str(place)], check=True)
+    done = stranger("-c", code)
+    if user_namespaces():
+        assert (done.returncode, done.stdout) == (3, "0\n"), done.stderr
+        assert (rootfs / "made").stat().st_uid == stranger.uid
+    else:
+        assert done.returncode != 0
+        assert "needs a user namespace, which is refused" in done.stderr
 
 
 @pytest.mark.root

@@ -16,6 +16,7 @@ from tests.cli.conftest import IMAGE, INDEX
 from tests.support.images import make_image, make_layer, write_layout
 from tests.support.programs import make_root, user_namespaces
 from tests.support.serving import Served, serve_layout
+from tests.support.stranger import Stranger
 
 HELLO = "Hello from a container"
 
@@ -195,28 +196,10 @@ def test_the_demo_checks_every_step_and_leaves_nothing(orlop: Program, tmp_path:
 
 @pytest.mark.root
 @pytest.mark.peer
-def test_the_demo_works_without_root() -> None:
+def test_the_demo_works_without_root(stranger: Stranger) -> None:
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="orlop-") as place:
-        os.chown(place, 1234, 1234)
-        done = subprocess.run(
-            [
-                "/usr/bin/setpriv",
-                "--reuid=1234",
-                "--regid=1234",
-                "--clear-groups",
-                sys.executable,
-                "-m",
-                "orlop",
-                "demo",
-            ],
-            env={**environment(Path(place, "store")), "TMPDIR": place},
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        os.chown(place, stranger.uid, stranger.uid)
+        done = stranger("-m", "orlop", "demo", environment={"HOME": place, "TMPDIR": place})
         assert done.returncode == 0, done.stderr + done.stdout
         assert "unpacked" in done.stdout
         assert ("run /bin/sh" if user_namespaces() else "user namespace, which is refused") in done.stdout
