@@ -54,14 +54,13 @@ class Usage:
 def usage(disk: Disk, blobs: LocalBlobs, images: int) -> Usage:
     """Counts what is there now; `images` names."""
     sizes = [blobs.size(digest) or 0 for digest in blobs.digests()]
-    found = os.statvfs(disk.root)
     return Usage(
         images=images,
         blobs=len(sizes),
         blob_bytes=sum(sizes),
         derived_bytes=disk.space("derived"),
         partial_bytes=disk.space("partial"),
-        free_bytes=found.f_bavail * found.f_frsize,
+        free_bytes=disk.free(),
     )
 
 
@@ -126,13 +125,16 @@ class Check:
             self._found("damaged", digest, text)
 
     def _mode(self, digest: Digest) -> None:
-        try:
-            mode = stat.S_IMODE(os.lstat(self._disk.path(place(digest))).st_mode)
-        except FileNotFoundError:
+        found = self._disk.status(place(digest))
+        if found is None:
             return  # collected meanwhile
-        if mode & 0o222:
+        if (mode := stat.S_IMODE(found.st_mode)) & 0o222:
             if self._repair:
-                os.chmod(self._disk.path(place(digest)), 0o444)
+                descriptor = self._disk.open(place(digest))
+                try:
+                    self._disk.seal(descriptor)
+                finally:
+                    self._disk.close(descriptor)
             self._found("mode", digest, f"could be written to (mode {mode:04o}, expected 0444)", mended=self._repair)
 
     def _name(self, tagged: Tagged) -> None:

@@ -6,7 +6,6 @@ everybody else from starting to rely on something.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -156,10 +155,8 @@ class Collect:
         for name in self._partials.names():
             if (digest := digest_of(name)) is None:
                 continue  # a stray file, not ours to remove
-            try:
-                age = time.time() - os.stat(self._disk.path(f"partial/{name}/extents")).st_mtime
-            except FileNotFoundError:
-                age = _PARTIAL_GRACE + 1
+            found = self._disk.status(f"partial/{name}/extents")
+            age = time.time() - found.st_mtime if found else _PARTIAL_GRACE + 1
             if digest not in needed.blobs and age > _PARTIAL_GRACE:
                 stale.append(name)
         return stale

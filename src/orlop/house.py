@@ -9,7 +9,7 @@ from typing import Any
 
 from .blobs.local import ALGORITHMS
 from .disk import session
-from .disk.disk import Disk, translate
+from .disk.disk import Disk
 from .disk.locks import Locks
 from .errors import Conflict, Damaged, Denied, Unsupported
 
@@ -45,24 +45,21 @@ def _unmount_below(path: str) -> None:
 
 def _root(disk: Disk) -> None:
     root = disk.path("")
-    try:
-        os.makedirs(os.path.dirname(root), exist_ok=True)
-        disk.make_directory("")
-        found = os.lstat(root)
-    except OSError as error:
-        raise translate(error, "make store", root) from error
-    if not stat.S_ISDIR(found.st_mode):
+    disk.make_root()
+    found = disk.status("")
+    if found is None or not stat.S_ISDIR(found.st_mode):
         raise Conflict(f"{root}: not a directory", hint="name another --store")
     if found.st_uid != os.geteuid():
         raise Denied(f"{root}: the store belongs to uid {found.st_uid}, not to {os.geteuid()}")
     if stat.S_IMODE(found.st_mode) & 0o077:
         if disk.names("") and disk.size("version") is not None:
             raise Denied(f"{root}: others may enter this store", hint=f"chmod 700 {root}")
-        try:
-            if not disk.names(""):
-                os.chmod(root, 0o700)
-        except OSError as error:
-            raise translate(error, "close to others", root) from error
+        if not disk.names(""):
+            descriptor = disk.open("")
+            try:
+                disk.seal(descriptor, 0o700)
+            finally:
+                disk.close(descriptor)
 
 
 def _found(disk: Disk) -> None:

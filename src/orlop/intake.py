@@ -5,7 +5,6 @@ tar, index it. Overlapped in threads, one download a digest over all threads and
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -262,17 +261,11 @@ class _PlainTar:
             raise Unsafe(f"layer: more than {LAYER_PLAIN_BYTES} plain bytes")
 
     def adopt(self, derived: DerivedFiles, diff_id: Digest) -> None:
-        with derived.draft("index", diff_id) as path:
-            raw = tar_index.dump(self._entries, tar_size=self._size)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            try:
-                self._disk.write(descriptor, raw, 0)
-            finally:
-                os.close(descriptor)
+        derived.put("index", diff_id, tar_index.dump(self._entries, tar_size=self._size))
         derived.adopt("tar", diff_id, self._name, size=self._size, sha256=self._hasher.hexdigest())
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        self._disk.close(self._descriptor)
         self._disk.remove(self._name)
 
 

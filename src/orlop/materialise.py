@@ -16,7 +16,7 @@ from .blobs.local import LocalBlobs
 from .disk.disk import Disk, translate
 from .disk.locks import Locks
 from .disk.session import Session
-from .errors import Busy, Conflict, Damaged, NotFound
+from .errors import Busy, Conflict, Damaged, Error, NotFound
 from .graph import Leaf
 from .images import Image
 from .intake import Intake
@@ -163,11 +163,10 @@ class Materialise:
         live = {number for number, _, _ in self._live()}
         for number in self._disk.names("mounts"):
             if number not in live:
-                with suppress(OSError):  # not empty, or a mount after all: then it is none of our business
-                    if os.path.isdir(root := self._disk.path(f"mounts/{number}/root")):
-                        os.rmdir(root)
+                with suppress(Error):  # not empty, or a mount after all: then it is none of our business
+                    self._disk.remove_directory(f"mounts/{number}/root")
                     self._disk.remove(f"mounts/{number}/record")
-                    os.rmdir(self._disk.path(f"mounts/{number}"))
+                    self._disk.remove_directory(f"mounts/{number}")
 
     def in_use(self) -> set[Digest]:
         """Diff IDs and chain IDs that mounts stand on."""

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from . import graph
-from .blobs.derived import DerivedFiles, boot_id
+from .blobs.derived import DerivedFiles
 from .blobs.local import LocalBlobs
 from .blobs.partial import Partials
 from .disk.disk import Disk
@@ -57,15 +57,15 @@ class Store:
     Any method may raise `Denied`, `NoSpace`, `Damaged`, `Busy`, and `Cancelled` once its job was stopped.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        """Use `Store.open`."""
+    def __init__(self, settings: Settings, disk: Disk | None = None) -> None:
+        """Use `Store.open`. `disk`: another one than the settings say, which faults can be put into."""
         self.settings = settings
-        self._disk = Disk(settings.store, durable=settings.durability == "full")
+        self._disk = disk or Disk(settings.store, durable=settings.durability == "full")
         open_house(self._disk)
         self._locks = Locks(self._disk)
         self._session = Session(self._disk, self._locks)
         self._blobs = LocalBlobs(self._disk, self._session)
-        self._derived = DerivedFiles(self._disk, self._session, boot_id())
+        self._derived = DerivedFiles(self._disk, self._session, self._disk.boot())
 
     @classmethod
     def open(cls, path: str | Path | None = None, *, settings: Settings | None = None) -> Store:
@@ -355,7 +355,7 @@ class Store:
         from .transfer import Transfer
 
         return Transfer(
-            self._disk.path(""),
+            self._disk,
             self._blobs,
             Partials(self._disk),
             self._catalog,

@@ -4,7 +4,6 @@ name last, so that a name never shows anything that is not whole and durable.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from . import graph
 from .blobs.local import LocalBlobs
 from .blobs.partial import Partials
 from .catalog.sqlite import SqliteCatalog
+from .disk.disk import Disk
 from .disk.session import Lease, Session
 from .errors import NoSpace, NotFound, Unsupported
 from .graph import Choice, Leaf, Plan
@@ -56,7 +56,7 @@ class Transfer:
 
     def __init__(
         self,
-        root: str,
+        disk: Disk,
         blobs: LocalBlobs,
         partials: Partials,
         catalog: SqliteCatalog,
@@ -64,7 +64,7 @@ class Transfer:
         intake: Intake,
         session: Session,
     ) -> None:
-        self._root = root
+        self._disk = disk
         self._blobs = blobs
         self._partials = partials
         self._catalog = catalog
@@ -134,11 +134,10 @@ class Transfer:
         """Say what is to come, and refuse early what cannot fit."""
         missing = [leaf.descriptor for leaf in plan.leaves if not self._there(leaf.descriptor)]
         need = sum(max(0, wanted.size - self._partials.kept(wanted.digest)) for wanted in missing)
-        found = os.statvfs(self._root)
-        free = found.f_bavail * found.f_frsize
+        free = self._disk.free()
         if need > free:
             raise NoSpace(
-                f"{self._root}: no space: {free} bytes free, the image needs {need} more",
+                f"{self._disk.root}: no space: {free} bytes free, the image needs {need} more",
                 hint="free some space or use another --store",
             )
         job.progress(Event("plan", plan.root.digest, total=need, count=len(missing)))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..disk.disk import Disk, translate
+from ..disk.disk import Disk
 from ..disk.locks import Locks
 from ..disk.session import Session
-from ..disk.writeback import sync_file_system
 from ..errors import Invalid, NotFound
 from ..model.digest import Digest
 
@@ -54,7 +52,7 @@ class DerivedFiles:
         if mark is None or not (mark.synced or mark.boot == self._boot):
             return None
         if kind in ("overlay", "directory"):
-            return Path(self._disk.path(name)) if os.path.isdir(self._disk.path(name)) else None
+            return Path(self._disk.path(name)) if self._disk.is_directory(name) else None
         size = self._disk.size(name)
         return Path(self._disk.path(name)) if size is not None and size >= mark.size else None
 
@@ -75,6 +73,15 @@ class DerivedFiles:
         finally:
             self._disk.remove_tree(scratch)
 
+    def put(self, kind: str, digest: Digest, content: bytes) -> None:
+        """A small file whose bytes are in memory."""
+        scratch = self._session.scratch()
+        try:
+            self._write(scratch, content)
+            self.adopt(kind, digest, scratch, size=len(content), sha256=hashlib.sha256(content).hexdigest())
+        finally:
+            self._disk.remove(scratch)
+
     def adopt(self, kind: str, digest: Digest, scratch: str, *, size: int | None = None, sha256: str = "") -> None:
         """Give a finished scratch file its name. `size` and `sha256` of the meaningful part, if known already."""
         name = _place(kind, digest)
@@ -88,7 +95,8 @@ class DerivedFiles:
             self._disk.replace(scratch, name)
             self._write_mark(name, Mark(self._boot, False, size or 0, sha256), durable=False)
         self._disk.make_directory("derived/unsynced")
-        os.close(self._disk.create(f"derived/unsynced/{kind}.{digest.algorithm}-{digest.encoded}", keep=True))
+        waiting = f"derived/unsynced/{kind}.{digest.algorithm}-{digest.encoded}"
+        self._disk.close(self._disk.create(waiting, keep=True))
 
     def opens_to(self, blob: Digest) -> str:
         """The diff ID that a blob was found to have when it was opened, "" if it never was."""
@@ -98,11 +106,7 @@ class DerivedFiles:
     def record_opened(self, blob: Digest, diff_id: Digest) -> None:
         """A plain tar being there does not say that it is this blob's. Torn by a power cut it says nothing."""
         scratch = self._session.scratch()
-        descriptor = self._disk.create(scratch)
-        try:
-            self._disk.write(descriptor, diff_id.encode(), 0)
-        finally:
-            os.close(descriptor)
+        self._write(scratch, diff_id.encode())
         self._disk.make_directory("derived/opened")
         self._disk.replace(scratch, f"derived/opened/{blob.algorithm}-{blob.encoded}")
 
@@ -134,13 +138,10 @@ class DerivedFiles:
             if digest is None or kind not in KINDS:
                 continue  # not ours
             name, mark = _place(kind, digest), self.mark(kind, digest)
-            try:
-                found = os.stat(self._disk.path(f"{name}.mark"))
-                if time.time() - found.st_mtime < older_than:
-                    continue
-            except FileNotFoundError:
-                mark = None
-            if mark is not None and mark.boot == self._boot:
+            found = self._disk.status(f"{name}.mark")
+            if found is not None and time.time() - found.st_mtime < older_than:
+                continue
+            if found is not None and mark is not None and mark.boot == self._boot:
                 self._sync(kind, name)
                 self._write_mark(name, Mark(mark.boot, True, mark.size, mark.sha256), durable=True)
                 done += 1
@@ -164,7 +165,7 @@ class DerivedFiles:
 
     def _clear(self, name: str) -> None:
         self._disk.remove(f"{name}.mark")
-        if os.path.isdir(self._disk.path(name)):
+        if self._disk.is_directory(name):
             self._disk.remove_tree(name)
 
     def _write_mark(self, name: str, mark: Mark, *, durable: bool) -> None:
@@ -173,34 +174,26 @@ class DerivedFiles:
         if durable:
             self._disk.write_file(f"{name}.mark", scratch, raw)
             return
-        descriptor = self._disk.create(scratch)
-        try:
-            self._disk.write(descriptor, raw, 0)
-        finally:
-            os.close(descriptor)
+        self._write(scratch, raw)
         self._disk.replace(scratch, f"{name}.mark")
+
+    def _write(self, name: str, content: bytes) -> None:
+        descriptor = self._disk.create(name)
+        try:
+            self._disk.write(descriptor, content, 0)
+        finally:
+            self._disk.close(descriptor)
 
     def _sync(self, kind: str, name: str) -> None:
         if kind in ("overlay", "directory"):
-            try:
-                sync_file_system(self._disk.path(name))
-            except OSError as error:
-                raise translate(error, "sync", self._disk.path(name)) from error
+            self._disk.sync_all()
             return
         descriptor = self._disk.open(name)
         try:
             self._disk.sync(descriptor)
         finally:
-            os.close(descriptor)
-        self._disk.sync_directory(os.path.dirname(name))
-
-
-def boot_id() -> str:
-    """The kernel's random id of this boot; a fresh one each call where there is none, so nothing is trusted."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return os.urandom(16).hex()
+            self._disk.close(descriptor)
+        self._disk.sync_directory(f"derived/{kind}")
 
 
 def digest_of(name: str) -> Digest | None:
@@ -217,7 +210,7 @@ def _place(kind: str, digest: Digest) -> str:
 
 def _hash(disk: Disk, name: str, limit: int | None = None) -> tuple[int, str]:
     hasher, size = hashlib.sha256(), 0
-    with os.fdopen(disk.open(name), "rb", buffering=0) as stream:
+    with disk.stream(name) as stream:
         while data := stream.read(_READ if limit is None else min(_READ, limit - size)):
             hasher.update(data)
             size += len(data)

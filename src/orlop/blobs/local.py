@@ -5,7 +5,6 @@ Write protocol: draft on the same file system, write, fsync, 0444, link without 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
@@ -29,7 +28,7 @@ class LocalBlobs:
         return self._disk.size(place(digest))
 
     def open(self, digest: Digest) -> BinaryIO:
-        return os.fdopen(self._disk.open(place(digest)), "rb", buffering=0)
+        return self._disk.stream(place(digest))
 
     def read(self, digest: Digest, limit: int) -> bytes | None:
         """A small blob whole, checked against its name; None if it is not there, `Damaged` if it is not itself."""
@@ -107,7 +106,7 @@ class LocalDraft:
 
     def close(self) -> None:
         if self._descriptor >= 0:
-            os.close(self._descriptor)
+            self._disk.close(self._descriptor)
             self._descriptor = -1
             self._disk.remove(self._name)
 

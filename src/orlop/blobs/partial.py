@@ -8,14 +8,12 @@ Only the holder of the digest's lock touches them. What a power cut may have tor
 from __future__ import annotations
 
 import json
-import os
 import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..disk.disk import Disk
-from ..disk.writeback import start_writeback
 from ..errors import Error
 from ..job import Job
 from ..model.digest import Digest
@@ -69,7 +67,7 @@ class Partial:
                     self._in_hand[start] = piece
             self._changed.notify_all()
         if offset // _WRITEBACK != (offset + len(data)) // _WRITEBACK:
-            start_writeback(self._data, max(0, offset - _WRITEBACK), _WRITEBACK)
+            self._disk.start_writeback(self._data, max(0, offset - _WRITEBACK), _WRITEBACK)
 
     def missing(self) -> list[tuple[int, int]]:
         """The gaps (start, end) still to fetch, in order."""
@@ -85,12 +83,12 @@ class Partial:
     def remember(self, origin: str, validator: str) -> None:
         """Record the source and its validator, for `df`, `plan` and the next process."""
         raw = json.dumps({"size": self.size, "origin": origin, "validator": validator}).encode()
-        descriptor = self._disk.create(f"{self._name}/state", keep=True)
+        self._disk.remove(f"{self._name}/state")
+        descriptor = self._disk.create(f"{self._name}/state")
         try:
-            os.ftruncate(descriptor, 0)
             self._disk.write(descriptor, raw, 0)
         finally:
-            os.close(descriptor)
+            self._disk.close(descriptor)
 
     @property
     def validator(self) -> str:
@@ -122,7 +120,7 @@ class Partial:
                 if data := self._in_hand.pop(at, b""):
                     return data
             end = min(self._reach(at), at + size)
-        return os.pread(self._data, end - at, at) if end > at else b""
+        return self._disk.read_at(self._data, end - at, at) if end > at else b""
 
     # -- ending --------------------------------------------------------------------------------------------
 
@@ -138,7 +136,7 @@ class Partial:
 
     def close(self) -> None:
         for descriptor in (self._data, self._log):
-            os.close(descriptor)
+            self._disk.close(descriptor)
 
     def _forget(self) -> None:
         for name in ("extents", "state"):
@@ -149,7 +147,7 @@ class Partial:
         raw = self._disk.read(f"{self._name}/extents", _EXTENTS_BYTES) or b""
         whole = len(raw) // _RECORD.size * _RECORD.size
         self._logged = whole
-        there = os.fstat(self._data).st_size
+        there = self._disk.length(self._data)
         for start, length in _RECORD.iter_unpack(raw[:whole]):
             if start + length <= min(there, self.size):
                 self._add(start, start + length)

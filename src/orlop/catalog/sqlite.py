@@ -6,7 +6,6 @@ It is made again when it is missing, damaged, of another version, or behind `ind
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -124,10 +123,9 @@ class SqliteCatalog:
             database.close()
 
     def _connect(self) -> sqlite3.Connection:
-        path = self._disk.path("catalog.db")
-        if not os.path.exists(path):
-            os.close(self._disk.create("catalog.db", keep=True))
-        database = sqlite3.connect(path, timeout=10, isolation_level=None)
+        if self._disk.size("catalog.db") is None:
+            self._disk.close(self._disk.create("catalog.db", keep=True))
+        database = sqlite3.connect(self._disk.path("catalog.db"), timeout=10, isolation_level=None)
         try:
             for pragma in ("trusted_schema=OFF", "mmap_size=0", "journal_mode=TRUNCATE", "synchronous=FULL"):
                 database.execute(f"PRAGMA {pragma}")

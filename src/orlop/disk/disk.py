@@ -1,17 +1,21 @@
 """All file access of the store: one small class, so that faults and crashes can be simulated under it.
 
-Paths are relative to the store's root. Every OSError becomes one of ours, with the path and the step.
+Paths are relative to the store's root. Every OSError becomes one of ours, with the path and the step. What is not
+done here: the SQLite cache, mounts and mount points, and the filling of drafts that are not durable anyway.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from ..errors import Busy, Conflict, Damaged, Denied, Error, NoSpace, NotFound, Unavailable
-from . import beneath
+from . import beneath, writeback
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -46,15 +50,25 @@ class Disk:
     def path(self, name: str) -> str:
         return f"{self.root}/{name}" if name else str(self.root)
 
-    def size(self, name: str) -> int | None:
-        """Bytes of a regular file, None if there is none."""
+    # -- looking -------------------------------------------------------------------------------------------
+
+    def status(self, name: str) -> os.stat_result | None:
+        """Of a file or directory, None if there is none; links are not followed."""
         try:
-            found = os.lstat(self.path(name))
+            return os.lstat(self.path(name))
         except FileNotFoundError:
             return None
         except OSError as error:
             raise translate(error, "look", self.path(name)) from error
-        return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+    def size(self, name: str) -> int | None:
+        """Bytes of a regular file, None if there is none."""
+        found = self.status(name)
+        return found.st_size if found is not None and stat.S_ISREG(found.st_mode) else None
+
+    def is_directory(self, name: str) -> bool:
+        found = self.status(name)
+        return found is not None and stat.S_ISDIR(found.st_mode)
 
     def names(self, directory: str) -> list[str]:
         """Names in a directory, sorted; none if it does not exist."""
@@ -74,14 +88,23 @@ class Disk:
             total += sum(_taken(file, descriptor) for file in files)
         return total
 
-    def make_directory(self, name: str) -> None:
-        """0700 whatever the umask; no error if it is there."""
+    def free(self) -> int:
+        """Bytes that may still be written."""
         try:
-            os.mkdir(self.path(name), 0o700)
-        except FileExistsError:
-            return
+            found = os.statvfs(self.root)
         except OSError as error:
-            raise translate(error, "make directory", self.path(name)) from error
+            raise translate(error, "look", self.root) from error
+        return found.f_bavail * found.f_frsize
+
+    def boot(self) -> str:
+        """The kernel's random id of this boot: what was not synced under another one may be torn. A fresh one each
+        call where there is none, so nothing is trusted."""
+        try:
+            return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        except OSError:
+            return os.urandom(16).hex()
+
+    # -- open files ----------------------------------------------------------------------------------------
 
     def open(self, name: str) -> int:
         """A descriptor for reading."""
@@ -89,6 +112,10 @@ class Disk:
             return os.open(self.path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError as error:
             raise translate(error, "open", self.path(name)) from error
+
+    def stream(self, name: str) -> BinaryIO:
+        """The same as a stream, without a buffer. Its reads raise OSError."""
+        return os.fdopen(self.open(name), "rb", buffering=0)
 
     def create(self, name: str, *, keep: bool = False) -> int:
         """A descriptor for reading and writing a file 0600; it must be new unless `keep`."""
@@ -98,6 +125,33 @@ class Disk:
         except OSError as error:
             raise translate(error, "create", self.path(name)) from error
 
+    def close(self, descriptor: int) -> None:
+        os.close(descriptor)
+
+    def length(self, descriptor: int) -> int:
+        return os.fstat(descriptor).st_size
+
+    def is_named(self, descriptor: int) -> bool:
+        """Whether nobody unlinked it since it was opened."""
+        return os.fstat(descriptor).st_nlink > 0
+
+    def lock(self, descriptor: int, *, shared: bool = False, wait: bool = True) -> bool:
+        """flock(2): it ends with the last descriptor, so with the process. False if it is taken and not `wait`."""
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise translate(error, "lock", self.root) from error
+        return True
+
+    def read_at(self, descriptor: int, size: int, offset: int) -> bytes:
+        """At most `size` bytes; fewer where the file ends."""
+        try:
+            return os.pread(descriptor, size, offset)
+        except OSError as error:
+            raise translate(error, "read", self.root) from error
+
     def write(self, descriptor: int, data: bytes | memoryview, offset: int) -> None:
         """All of `data` at `offset`, over short writes."""
         try:
@@ -106,6 +160,49 @@ class Disk:
                 written += os.pwrite(descriptor, memoryview(data)[written:], offset + written)
         except OSError as error:
             raise translate(error, "write", self.root) from error
+
+    def start_writeback(self, descriptor: int, offset: int, length: int) -> None:
+        """Advice: begin to write these bytes out, so that the sync to come is short."""
+        writeback.start_writeback(descriptor, offset, length)
+
+    def sync(self, descriptor: int) -> None:
+        """fsync. A failure is final: the file must be thrown away, never synced again."""
+        if self.durable:
+            try:
+                os.fsync(descriptor)
+            except OSError as error:
+                raise translate(error, "sync", self.root) from error
+
+    def seal(self, descriptor: int, mode: int = 0o444) -> None:
+        try:
+            os.fchmod(descriptor, mode)
+        except OSError as error:
+            raise translate(error, "seal", self.root) from error
+
+    # -- names ---------------------------------------------------------------------------------------------
+
+    def make_root(self) -> None:
+        """The store's own directory, 0700, and those that lead to it; as durable as what will be kept in it."""
+        missing, place = [], str(self.root)
+        while not os.path.lexists(place):
+            missing.append(place)
+            place = os.path.dirname(place)
+        try:
+            for place in reversed(missing):
+                with suppress(FileExistsError):  # another process was faster
+                    os.mkdir(place, 0o700 if place == str(self.root) else 0o777)
+                self._sync_directory(os.path.dirname(place))
+        except OSError as error:
+            raise translate(error, "make store", self.root) from error
+
+    def make_directory(self, name: str) -> None:
+        """0700 whatever the umask; no error if it is there."""
+        try:
+            os.mkdir(self.path(name), 0o700)
+        except FileExistsError:
+            return
+        except OSError as error:
+            raise translate(error, "make directory", self.path(name)) from error
 
     def read(self, name: str, limit: int) -> bytes | None:
         """A whole small file, None if there is none; `Damaged` if it is larger than `limit` bytes."""
@@ -120,31 +217,30 @@ class Disk:
             raise Damaged(f"{self.path(name)}: larger than {limit} bytes")
         return data
 
-    def sync(self, descriptor: int) -> None:
-        """fsync. A failure is final: the file must be thrown away, never synced again."""
-        if self.durable:
-            try:
-                os.fsync(descriptor)
-            except OSError as error:
-                raise translate(error, "sync", self.root) from error
-
     def sync_directory(self, name: str) -> None:
-        if not self.durable:
-            return
+        """The names in it, made or removed, are durable when this returns."""
         try:
-            descriptor = os.open(self.path(name), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            self._sync_directory(self.path(name))
         except OSError as error:
             raise translate(error, "sync directory", self.path(name)) from error
 
-    def seal(self, descriptor: int, mode: int = 0o444) -> None:
+    def _sync_directory(self, path: str) -> None:
+        if not self.durable:
+            return
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def sync_all(self) -> None:
+        """Everything on the store's file system: for directories whose files were not synced one by one."""
+        if not self.durable:
+            return
+        try:
+            writeback.sync_file_system(self.path(""))
         except OSError as error:
-            raise translate(error, "seal", self.root) from error
+            raise translate(error, "sync", self.path("")) from error
 
     def publish(self, source: str, target: str) -> bool:
         """Give `source` its final name without replacing; False if that name was taken. `source` is gone after."""
@@ -210,7 +306,7 @@ class Disk:
                 self.seal(descriptor, mode)
                 self.sync(descriptor)
             finally:
-                os.close(descriptor)
+                self.close(descriptor)
             self.replace(temporary, name)
         except Error:
             self.remove(temporary)

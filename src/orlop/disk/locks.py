@@ -5,14 +5,12 @@ Order, to exclude deadlock: store, then one digest at a time, then the name file
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..job import Event, Job
 from ..model.digest import Digest
-from .disk import Disk, translate
+from .disk import Disk
 
 _FIRST_PAUSE = 0.005
 _LONGEST_PAUSE = 0.1
@@ -40,56 +38,51 @@ class Locks:
         finally:
             # unlinked while held: whoever opened it meanwhile notices that it has no name any more
             self._disk.remove(name)
-            os.close(descriptor)
+            self._disk.close(descriptor)
 
     @contextmanager
     def shared(self) -> Iterator[None]:
         """Hold off the sweep of a collection, for as long as it takes to say what is needed."""
-        with self._whole("locks/store", fcntl.LOCK_SH):
+        with self._whole("locks/store", shared=True):
             yield
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """Nobody is between saying what they need and finding it. For the sweep only; be quick."""
-        with self._whole("locks/store", fcntl.LOCK_EX):
+        with self._whole("locks/store"):
             yield
 
     @contextmanager
     def names(self) -> Iterator[None]:
         """The file of names is about to be written."""
-        with self._whole("locks/names", fcntl.LOCK_EX):
+        with self._whole("locks/names"):
             yield
 
     @contextmanager
     def derived(self) -> Iterator[None]:
         """A derived file is about to get its name."""
-        with self._whole("locks/derived", fcntl.LOCK_EX):
+        with self._whole("locks/derived"):
             yield
 
     def _try(self, name: str) -> int | None:
         """The locked descriptor, None if another holds it."""
         while True:
             descriptor = self._disk.create(name, keep=True)
+            held = False
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.fstat(descriptor).st_nlink:
+                if not self._disk.lock(descriptor, wait=False):
+                    return None
+                if held := self._disk.is_named(descriptor):
                     return descriptor
-            except BlockingIOError:
-                os.close(descriptor)
-                return None
-            except OSError as error:
-                os.close(descriptor)
-                raise translate(error, "lock", self._disk.path(name)) from error
-            os.close(descriptor)
+            finally:
+                if not held:
+                    self._disk.close(descriptor)
 
     @contextmanager
-    def _whole(self, name: str, how: int) -> Iterator[None]:
+    def _whole(self, name: str, *, shared: bool = False) -> Iterator[None]:
         descriptor = self._disk.create(name, keep=True)
         try:
-            try:
-                fcntl.flock(descriptor, how)
-            except OSError as error:
-                raise translate(error, "lock", self._disk.path(name)) from error
+            self._disk.lock(descriptor, shared=shared)
             yield
         finally:
-            os.close(descriptor)
+            self._disk.close(descriptor)

@@ -6,9 +6,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +14,7 @@ from contextlib import contextmanager
 
 from ..errors import Error
 from ..model.digest import Digest
-from .disk import Disk, translate
+from .disk import Disk
 from .locks import Locks
 
 _LEASE_BYTES = 64 << 20
@@ -55,7 +53,7 @@ class Session:
         try:
             yield Lease(self._disk, self._locks, descriptor)
         finally:
-            os.close(descriptor)
+            self._disk.close(descriptor)
             self._disk.remove(name)
 
     def close(self) -> None:
@@ -63,17 +61,17 @@ class Session:
         if self._lock >= 0:
             self._disk.remove_tree(f"sessions/{self._id}")
             self._disk.remove(f"sessions/{self._id}.lock")
-            os.close(self._lock)
+            self._disk.close(self._lock)
             self._lock = -1
 
     def _start(self) -> None:
         while self._lock < 0:
             descriptor = self._disk.create(f"sessions/{self._id}.lock", keep=True)
-            if _hold(descriptor, self._disk) and os.fstat(descriptor).st_nlink:
+            if self._disk.lock(descriptor, wait=False) and self._disk.is_named(descriptor):
                 self._lock = descriptor
                 self._disk.make_directory(f"sessions/{self._id}")
             else:
-                os.close(descriptor)
+                self._disk.close(descriptor)
 
 
 class Lease:
@@ -89,7 +87,7 @@ class Lease:
         after (then it reads this)."""
         text = "".join(f"{digest}\n" for digest in digests).encode()
         with self._locks.shared():
-            self._disk.write(self._descriptor, text, os.fstat(self._descriptor).st_size)
+            self._disk.write(self._descriptor, text, self._disk.length(self._descriptor))
 
 
 def clear(disk: Disk, unmount: Callable[[str], None]) -> int:
@@ -107,10 +105,10 @@ def clear(disk: Disk, unmount: Callable[[str], None]) -> int:
             continue
         descriptor = disk.create(f"sessions/{name}", keep=True)
         try:
-            if _hold(descriptor, disk):
+            if disk.lock(descriptor, wait=False):
                 dead += _remove(disk, stem, unmount)
         finally:
-            os.close(descriptor)
+            disk.close(descriptor)
     return dead
 
 
@@ -136,13 +134,3 @@ def leased(disk: Disk) -> set[Digest]:
             raw = disk.read(f"sessions/{session}/{name}", _LEASE_BYTES) if name.startswith("lease-") else None
             digests.update(Digest(line) for line in (raw or b"").decode().split())
     return digests
-
-
-def _hold(descriptor: int, disk: Disk) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        raise translate(error, "lock", disk.root) from error
-    return True
