@@ -15,6 +15,7 @@ from types import TracebackType
 
 CANARY = "c4nary-passw0rd"
 _SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
+_TLS_HANDSHAKE = 0x16  # RFC 8446, 5.1
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,8 @@ class Lying:
             return None
         with self._lock:
             self.first_bytes.append(first)
+        if first[0] == _TLS_HANDSHAKE:  # random bytes, which may look like anything
+            return None
         method, target, _ = first.decode("latin-1").split(" ", 2)
         headers = []
         while (line := readline(70_000).decode("latin-1").rstrip("\r\n")) != "":
