@@ -12,7 +12,7 @@ RUN_PACKAGES := python3 python3-venv ca-certificates crun runc
 TEST_PACKAGES := $(RUN_PACKAGES) attr containerd debootstrap docker-registry e2fsprogs erofs-utils git \
 	golang-go golang-src libcap2-bin podman procps skopeo strace tinyproxy tmux umoci
 
-.PHONY: help demo test check format bench clean packages-run packages-test
+.PHONY: help demo test soak check format bench clean packages-run packages-test
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,6 +22,9 @@ demo: packages-run $(VENV)/run  ## The main job, offline: fetch an image over HT
 
 test: packages-test $(VENV)/dev  ## Everything that must hold
 	@scripts/own-root $(PY) -m pytest -n auto --dist loadgroup tests
+
+soak: packages-test $(VENV)/dev  ## The random tests, ten times as long and more
+	@ORLOP_SOAK=1 scripts/own-root $(PY) -m pytest -n auto --dist loadgroup --timeout 7200 -m soak tests
 
 check: packages-run $(VENV)/dev  ## Format, lint, types, import order
 	@$(VENV)/bin/ruff format --check src tests bench

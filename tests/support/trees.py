@@ -122,7 +122,7 @@ def _brief(value: object) -> str:
     return text if len(text) < 200 else text[:200] + "..."
 
 
-_KINDS = dict(
+LETTERS = dict(
     zip(
         (Kind.FILE, Kind.DIRECTORY, Kind.SYMLINK, Kind.CHARACTER, Kind.BLOCK, Kind.FIFO, Kind.SOCKET),
         "-dlcbps",
@@ -136,7 +136,7 @@ def expected(tree: Tree, tars: Sequence[Path]) -> Snapshot:
     result: Snapshot = {}
     first: dict[int, bytes] = {}
     for path, inode in tree.walk():
-        kind = _KINDS[inode.kind]
+        kind = LETTERS[inode.kind]
         content = inode.link if kind == "l" else b""
         if kind == "-":
             with tars[inode.layer].open("rb") if inode.size else io.BytesIO() as tar:

@@ -152,6 +152,11 @@ def test_EX13_xattrs_that_overlayfs_would_obey_are_dropped_with_a_note() -> None
     assert len(tree.notes) == 3
 
 
+def test_symlinks_have_the_mode_that_linux_shows() -> None:
+    tree = merge([layer(entry("l", Kind.SYMLINK, link="x", mode=0o4644)), layer(hard_link("h", "l"))])
+    assert at(tree, "h").mode == 0o777
+
+
 REPLACEMENTS = {
     Kind.FILE: entry("d", data=b"1"),
     Kind.SYMLINK: symlink("d", "e"),

@@ -60,8 +60,8 @@ def seen(inode: Inode) -> tuple[object, ...]:
 def modelled(layers: Sequence[Sequence[Entry]]) -> dict[bytes, tuple[object, ...]] | None:
     model = Model()
     try:
-        for number, layer in enumerate(layers):
-            model.apply(number, layer)
+        for layer in layers:
+            model.apply(layer)
     except Refused:
         return None
     return model.facts()

@@ -150,6 +150,8 @@ class Merging:
             inode.offset = offset
         elif kind is Kind.SYMLINK:
             inode.link = link
+            # some writers give links a mode; Linux has none for them, and shows this
+            inode.mode = 0o777
         else:
             inode.major = major
             inode.minor = minor
