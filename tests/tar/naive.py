@@ -152,7 +152,10 @@ class Model:
 
     def node(self, entry: Entry) -> Node:
         content = (self.number, entry.offset, entry.size) if entry.kind is Kind.FILE else (0, 0, 0)
-        xattrs = tuple(pair for pair in entry.xattrs if b".overlay." not in pair[0])
+        plain = entry.kind in (Kind.FILE, Kind.DIRECTORY)
+        xattrs = tuple(
+            (k, v) for k, v in entry.xattrs if b".overlay." not in k and not (k.startswith(b"user.") and not plain)
+        )
         owner, device = (entry.uid, entry.gid), (entry.major, entry.minor)
         mode = 0o777 if entry.kind is Kind.SYMLINK else entry.mode
         return Node(entry.kind, mode, *owner, entry.mtime_ns, entry.link, content, device, xattrs)

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from hypothesis import strategies as st
 
 from orlop.model.tree import Entry, Kind
+from tests.support.corners import ACL, CAPABILITY
 from tests.support.tars import GNU, TYPES, V7, extension, gnu_long, header, pad, record, tar
 from tests.tar.naive import Model, Refused
 
@@ -36,15 +37,21 @@ _TARGETS = [
     *(b"a", b"b", b"/a", b"../b", b"a/b", b"/b/a", b"/", b"..", b"c/../a", b"none", b"/none/x", b"l" * 150, b"\xfe")
 ]
 _DEVICES = [(1, 3), (0, 0), (4095, 1_048_575), (0, 1), (259, 70_000)]
+_ACCESS, _DEFAULT, _CAPABILITY = b"system.posix_acl_access", b"system.posix_acl_default", b"security.capability"
 _XATTRS = [
     (b"trusted.t", b"v"),
-    (b"security.capability", bytes.fromhex("0100000200040000000000000000000000000000")),
+    (_CAPABILITY, CAPABILITY),
     (b"user.u", b""),
     (b"user.binary", bytes(range(256))),
     (b"user.overlay.redirect", b"/"),
     (b"trusted.overlay.opaque", b"y"),
     (b"user.\xff=", b"=\n"),
+    (_ACCESS, ACL),
+    (_DEFAULT, ACL),
 ]
+# what Linux refuses on anything else
+_ALL = frozenset(Kind)
+_HOLDERS = {_CAPABILITY: {Kind.FILE, Kind.DIRECTORY}, _DEFAULT: {Kind.DIRECTORY}, _ACCESS: _ALL - {Kind.SYMLINK}}
 
 
 class Stacked(NamedTuple):
@@ -102,13 +109,13 @@ def _is_no_whiteout(recipe: bytes) -> bool:
 
 
 def _tidied(made: Entry) -> Entry:
-    """Directories below setgid ones inherit in umoci, devices 0:0 and attributes of overlayfs are nobody's to make,
-    Go loses attributes without a value or with an odd name."""
+    """Directories inherit groups and ACLs in umoci, and what the kernel refuses ends it; devices 0:0 and attributes of
+    overlayfs are nobody's to make; Go loses attributes without a value or with an odd name."""
     if made.kind is Kind.DIRECTORY:
         made = made._replace(mode=made.mode & 0o5777)
     if (made.major, made.minor) == (0, 0) and made.kind in (Kind.CHARACTER, Kind.BLOCK):
         made = made._replace(minor=1)
-    odd = (b"=", b"overlay")
+    odd = [b"=", b"overlay", b"acl_default"] + [b"user."] * (made.kind not in (Kind.FILE, Kind.DIRECTORY))
     return made._replace(xattrs=tuple((k, v) for k, v in made.xattrs if v and not any(part in k for part in odd)))
 
 
@@ -139,12 +146,11 @@ def _entry(choices: _Choices, model: Model) -> Entry:
     mode, uid, gid, mtime = choices.of(_MODES), choices.of(_OWNERS), choices.of(_OWNERS), choices.of(_TIMES)
     size = choices.of(_SIZES) if kind is Kind.FILE else 0
     major, minor = choices.of(_DEVICES) if kind in (Kind.CHARACTER, Kind.BLOCK) else (0, 0)
-    xattrs = sorted({choices.of(_XATTRS) for _ in range(choices.of([0, 0, 0, 1, 2]))})
-    if kind is Kind.HARDLINK:
-        xattrs = []
-    elif kind not in (Kind.FILE, Kind.DIRECTORY):
-        # Linux has attributes of users and capabilities on files and directories only
-        xattrs = [pair for pair in xattrs if pair[0].startswith(b"trusted.")]
+    xattrs = [] if kind is Kind.HARDLINK else sorted({choices.of(_XATTRS) for _ in range(choices.of([0, 0, 0, 1, 2]))})
+    xattrs = [pair for pair in xattrs if kind in _HOLDERS.get(pair[0], _ALL)]
+    if (_ACCESS, ACL) in xattrs:
+        # as any file system would have it
+        mode = mode & 0o7000 | 0o664
     return Entry(kind, name, link, mode, uid, gid, mtime, size, 0, major, minor, tuple(xattrs))
 
 

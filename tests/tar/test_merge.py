@@ -152,6 +152,14 @@ def test_EX13_xattrs_that_overlayfs_would_obey_are_dropped_with_a_note() -> None
     assert len(tree.notes) == 3
 
 
+@pytest.mark.parametrize("kind", [Kind.SYMLINK, Kind.FIFO, Kind.CHARACTER])
+def test_EX18_attributes_of_users_are_dropped_with_a_note_where_linux_has_none(kind: Kind) -> None:
+    member = entry("n", kind, link="t", major=1, xattrs={"user.a": b"1", "trusted.b": b"2"})
+    tree = merge([layer(member)])
+    assert at(tree, "n").xattrs == ((b"trusted.b", b"2"),)
+    assert tree.notes == [f"layer 0: n: extended attributes of users dropped from a {kind.name.lower()}"]
+
+
 def test_symlinks_have_the_mode_that_linux_shows() -> None:
     tree = merge([layer(entry("l", Kind.SYMLINK, link="x", mode=0o4644)), layer(hard_link("h", "l"))])
     assert at(tree, "h").mode == 0o777

@@ -42,7 +42,8 @@ class Metadata:
         if inode.xattrs:
             self._set_xattrs(descriptor, inode, follow=True)
         final = self.mode(inode)
-        if mode & ~self._umask != final:
+        # an ACL among the attributes has changed the mode
+        if inode.xattrs or mode & ~self._umask != final:
             os.fchmod(descriptor, final)
         os.utime(descriptor, ns=(inode.mtime_ns, inode.mtime_ns))
 

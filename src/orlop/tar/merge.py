@@ -156,7 +156,7 @@ class Merging:
             inode.major = major
             inode.minor = minor
         if xattrs:
-            inode.xattrs = self._without_overlay(entry)
+            inode.xattrs = self._kept_xattrs(entry)
         return inode
 
     def _restate(self, directory: Inode, entry: Entry | None, path: bytes) -> None:
@@ -168,12 +168,18 @@ class Merging:
             directory.mode, directory.uid, directory.gid, directory.mtime_ns, directory.xattrs = 0o755, 0, 0, 0, ()
         else:
             directory.mode, directory.uid, directory.gid, directory.mtime_ns = entry[3:7]
-            directory.xattrs = self._without_overlay(entry)
+            directory.xattrs = self._kept_xattrs(entry)
 
-    def _without_overlay(self, entry: Entry) -> tuple[tuple[bytes, bytes], ...]:
+    def _kept_xattrs(self, entry: Entry) -> tuple[tuple[bytes, bytes], ...]:
         kept = tuple(pair for pair in entry.xattrs if not pair[0].startswith(_OVERLAY_XATTRS))
         if len(kept) != len(entry.xattrs):
             self._note(entry, "extended attributes of overlayfs dropped")
+        if entry.kind is not Kind.FILE and entry.kind is not Kind.DIRECTORY:
+            # xattr(7): Linux has none of users on these; a mount would list names that cannot be read
+            usable = tuple(pair for pair in kept if not pair[0].startswith(b"user."))
+            if len(usable) != len(kept):
+                self._note(entry, f"extended attributes of users dropped from a {entry.kind.name.lower()}")
+            return usable
         return kept
 
     def _target(self, entry: Entry) -> Inode:
