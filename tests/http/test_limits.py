@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import Any
@@ -55,6 +56,13 @@ def test_RX03_headers_are_limited() -> None:
 def test_RX03_answers_that_are_no_proper_http_are_refused(server: Lying, raw: bytes) -> None:
     with pytest.raises(Invalid):
         get_raw(server, raw)
+
+
+@pytest.mark.parametrize("value", [b" \t" * 16_000 + b"\0", b"a" + b" " * 32_000 + b"b", b" " * 32_000, b"\t" * 32_000])
+def test_RX12_a_header_made_to_hang_a_regular_expression_does_not(server: Lying, value: bytes) -> None:
+    # with a pattern that strips the blanks itself, the first of them takes hours
+    with contextlib.suppress(Invalid):
+        assert get_raw(server, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nX:" + value + b"\r\n\r\nfine") == b"fine"
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,8 @@ _RECORD = 16 << 10
 _GATHERED = 256 << 10
 _CHUNK_LINE = 4 << 10
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [^\r\n]*)?")
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00\r\n]*?)[ \t]*")
+# white space around the value is stripped afterwards: to match it here as well takes the cube of the line's length
+_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00\r\n]*)")
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?")
 Fields = Sequence[tuple[str, str]]
 
@@ -311,7 +312,7 @@ def _parse(data: bytes, method: str, host: str) -> Head:
         field = _FIELD.fullmatch(line)
         if field is None:
             raise Invalid(f"{host}: a header is malformed")
-        fields.append((field[1].decode("ascii"), field[2].decode("latin-1")))
+        fields.append((field[1].decode("ascii"), field[2].strip(b" \t").decode("latin-1")))
     headers, status = Headers(fields), int(status_line[2])
     closing = "close" in headers.get("connection").lower() or status_line[1] == b"0"
     length, chunked = _framing(headers, host)
