@@ -7,7 +7,10 @@ HTTP status and code (OCI distribution-spec 1.1, "Error Codes"), and whether try
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Error(Exception):
@@ -25,6 +28,14 @@ class Error(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}; {self.hint}" if self.hint else self.message
+
+    def rewrite(self, change: Callable[[str], str]) -> None:
+        """Change the texts in place, those of its causes too."""
+        self.message, self.hint = change(self.message), change(self.hint)
+        self.args = (self.message,)  # what repr shows
+        for cause in (self.__cause__, self.__context__):
+            if isinstance(cause, Error) and cause is not self:
+                cause.rewrite(change)
 
 
 class Invalid(Error):

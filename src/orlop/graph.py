@@ -112,6 +112,15 @@ def read_small(source: Source, wanted: Descriptor, limit: int, job: Job) -> byte
         return wanted.data  # checked when the descriptor was made
     if wanted.size > limit:
         raise Unsafe(f"blob {wanted.digest}: {wanted.size} bytes where at most {limit} are taken")
+    try:
+        return _read_verified(source, wanted, job)
+    except Mismatch as error:
+        # a bit may flip on the way (NF04)
+        job.progress(Event("retry", wanted.digest, text=str(error)))
+        return _read_verified(source, wanted, job)
+
+
+def _read_verified(source: Source, wanted: Descriptor, job: Job) -> bytes:
     verifier, parts = Verifier(wanted, source.origin), []
     with source.open(wanted, job=job) as body:
         while data := body.read(CHUNK):

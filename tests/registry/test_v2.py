@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 
@@ -9,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orlop.errors import Denied, Error, Invalid, NotFound, Unavailable, Unsafe
+from orlop.errors import Denied, Error, Invalid, Mismatch, NotFound, Unavailable, Unsafe
 from orlop.http.client import Client
 from orlop.http.throttle import retry_after
 from orlop.http.wire import Headers
 from orlop.job import Event, Job
 from orlop.model import media
+from orlop.model.digest import Digest
 from orlop.model.limits import MANIFEST_BYTES
 from orlop.registry.paging import next_page, repositories
 from orlop.registry.v2 import Registry
@@ -122,23 +124,68 @@ def test_what_a_registry_says_is_cleaned_and_cut_before_it_is_shown(server: Lyin
     assert len(str(failure.value)) < 400
 
 
-def test_CR10_a_registry_that_repeats_the_password_does_not_get_it_into_the_error(server: Lying) -> None:
+TOLD = base64.b64encode(f"user:{CANARY}".encode()).decode()
+
+
+@pytest.mark.parametrize("form", [CANARY, f"got {TOLD}", f"x{CANARY}" * 30, "t0ken-t0ken"])
+def test_CR10_a_registry_that_repeats_a_secret_does_not_get_it_into_the_error(server: Lying, form: str) -> None:
     def parrot(request: Seen) -> Answer:
         if not request.header("authorization"):
-            return challenge("Basic")
-        return Answer(403, json.dumps({"errors": [{"code": "DENIED", "message": "no"}]}).encode())
+            return challenge(f'Bearer realm="{server.url}/token"')
+        return Answer(403, json.dumps({"errors": [{"code": "DENIED", "message": form}]}).encode())
 
-    with pytest.raises(Denied, match="the credentials from the command line") as failure:
+    server.on("/token", Answer(200, b'{"token":"t0ken-t0ken"}'))
+    with pytest.raises(Denied, match=r"the credentials from the command line \(.*\*\*\*") as failure:
         document(server, parrot)
-    assert CANARY not in str(failure.value)
+    assert_hidden(failure.value)
+
+
+def test_CR10_nor_into_events_redirects_and_links(server: Lying) -> None:
+    events: list[Event] = []
+    warned = Answer(200, RAW, (("Content-Type", media.OCI_INDEX), ("Warning", f'299 - "{TOLD} is {CANARY}"')))
+    limited = Answer(429, b"", (("RateLimit-Limit", CANARY), ("Retry-After", "0")))
+    assert document(server, challenge("Basic"), limited, warned, job=Job(progress=events.append)) == RAW
+    assert [event.text.count("***") for event in events] == [1, 2]
+    assert_hidden(events)
+    for lie in (redirect(f"ftp://x/{CANARY}"), redirect(f"http://127.1/{TOLD}")):
+        with pytest.raises(Error) as failure:
+            document(server, challenge("Basic"), lie)
+        assert_hidden(failure.value)
+    with pytest.raises(Unsafe, match=r"127\.0\.0\.9/\*\*\*") as failure:
+        tags(server, challenge("Basic"), page("a", link=f"<http://127.0.0.9/{CANARY}>; rel=next"))
+    assert_hidden(failure.value)
+
+
+def assert_hidden(what: object) -> None:
+    """No secret in what it says, nor in what its causes do."""
+    text = repr(what) + str(what)
+    while isinstance(what, BaseException):
+        what = what.__cause__ or what.__context__
+        text += repr(what) + str(what)
+    assert CANARY not in text
+    assert TOLD not in text
+    assert "t0ken" not in text
 
 
 def test_CR12_a_digest_in_a_header_is_not_believed(server: Lying) -> None:
     lie = Answer(200, RAW, (("Content-Type", media.OCI_INDEX), ("Docker-Content-Digest", "sha256:" + "0" * 64)))
-    server.on(PATH, lie)
-    with client_for(server) as client:
-        found = Registry(server.host, "a/b", client).document("1")
-    assert found.digest != "sha256:" + "0" * 64
+    with pytest.raises(Mismatch, match=f"its bytes have digest {Digest.of(RAW)}, expected sha256:000"):
+        document(server, lie)
+    assert len(server.seen) == 2
+    for odd in ("", "sha256:12", "md5:0123", "\xff", str(Digest.of(RAW, "sha512"))):
+        header = ("Docker-Content-Digest", odd)
+        assert document(server, Answer(200, RAW, (("Content-Type", media.OCI_INDEX), header))) == RAW
+
+
+def test_NF04_a_manifest_with_a_flipped_bit_is_fetched_once_more(server: Lying) -> None:
+    events: list[Event] = []
+    headers = (("Content-Type", media.OCI_INDEX), ("Docker-Content-Digest", str(Digest.of(RAW))))
+    good = Answer(200, RAW, headers)
+    flipped = Answer(200, RAW[:20] + bytes([RAW[20] ^ 1]) + RAW[21:], headers)
+    assert document(server, flipped, good, job=Job(progress=events.append)) == RAW
+    assert [event.kind for event in events] == ["retry"]
+    with pytest.raises(Mismatch, match=f"{server.host}/a/b:1: its bytes have digest"):
+        document(server, flipped)
 
 
 def test_warnings_are_shown_once_and_never_acted_upon(server: Lying) -> None:

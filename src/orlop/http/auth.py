@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlencode
@@ -21,6 +22,8 @@ _LONGEST_LIFE = 86_400.0
 # a token is renewed before its last tenth, at most this many seconds before its end
 _EARLY = 10.0
 _CHALLENGES = 16
+# tokens that are kept out of messages
+_ISSUED = 64
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 _QUOTED = re.compile(r'"((?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\[\t\x20-\x7e])*)"', re.ASCII)
 # wider than RFC 9110's token: some servers leave URLs unquoted
@@ -80,6 +83,7 @@ class Authenticator:
         self._lock = threading.Lock()
         self._known: dict[str, Challenge] = {}
         self._tokens: dict[tuple[str, ...], tuple[str, float]] = {}
+        self._issued: deque[str] = deque(maxlen=_ISSUED)
 
     def flow(self, scope: str, credential: Callable[[], Credential]) -> Flow:
         """Drive one request: at most two attempts, and one token between them. `scope` is what the caller expects
@@ -105,6 +109,12 @@ class Authenticator:
         self._known[scope] = challenge
         yield Attempt(second)
 
+    @property
+    def issued(self) -> set[str]:
+        """The last tokens, good and refused ones, so that they can be kept out of messages."""
+        with self._lock:
+            return set(self._issued)
+
     def has(self, key: tuple[str, ...]) -> bool:
         """Whether there is a token for it that will hold for a while."""
         return bool(self._cached(key))
@@ -125,6 +135,7 @@ class Authenticator:
             return f"Bearer {self._cached(request.key)}"
         token, life = _token_of(reply, request.url, credential)
         with self._lock:
+            self._issued.append(token)
             self._tokens[request.key] = (token, began + life - min(_EARLY, life / 10))
         return f"Bearer {token}"
 

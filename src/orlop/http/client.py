@@ -10,6 +10,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 
@@ -19,12 +20,12 @@ from ..job import Event, Job
 from ..model.limits import REDIRECTS, TOKEN_BYTES
 from ..settings import Network
 from ..streams import read_limited
-from .addresses import Reach
-from .auth import Authenticator, Reply, TokenRequest
+from .auth import Reply, TokenRequest
 from .connection import Connections, Route
-from .credentials import Credential, find
-from .hosts import Endpoint, Trust, endpoint
+from .credentials import Credential
+from .hosts import Endpoint, Trust
 from .proxies import proxy_for
+from .site import Site
 from .throttle import LONGEST_WAIT, Gate, back_off, refused, retry_after
 from .url import Url
 from .wire import Content, Fault, Fields, Head, Headers, Wire
@@ -97,35 +98,6 @@ class Response:
         self.close()
 
 
-class Site:
-    """What is remembered of one registry: its endpoint, its authentication, its credentials."""
-
-    def __init__(
-        self, name: str, network: Network, named: str, connections: Connections, clock: Callable[[], float]
-    ) -> None:
-        self.endpoint = endpoint(name, network)
-        self._network = network
-        self._named = name == named
-        self._lock = threading.Lock()
-        self._found: dict[str, Credential] = {}
-        self.token_lock = threading.Lock()
-        self.auth = Authenticator(
-            self.endpoint.url,
-            realm_hosts=network.realm_hosts,
-            local=lambda: connections.reach_of(self.endpoint.url) in (Reach.LOOPBACK, Reach.PRIVATE),
-            clock=clock,
-        )
-
-    def credential(self, repository: str) -> Credential:
-        """Found once a repository, as a helper may take seconds or ask a person."""
-        if self._named and self._network.username:
-            return Credential(self._network.username, self._network.password, source="the command line")
-        with self._lock:
-            if repository not in self._found:
-                self._found[repository] = find(self.endpoint.name, repository, self._network)
-            return self._found[repository]
-
-
 class Client:
     """Connections, tokens and limits of all registries that a run deals with. Safe from any thread.
 
@@ -175,6 +147,14 @@ class Client:
         """What would be sent for a repository, if its registry asks; `source` says where it is from."""
         return self._site(host).credential(repository)
 
+    def conceal(self, host: str, text: str) -> str:
+        """`text`, which the registry had a hand in, without the secrets that it was sent (CR10)."""
+        return self._site(host).conceal(text)
+
+    def discreet(self, host: str) -> AbstractContextManager[None]:
+        """Our errors leave it without such secrets."""
+        return self._site(host).discreet()
+
     def request(
         self,
         host: str,
@@ -194,32 +174,33 @@ class Client:
         `Denied` by a token server, `Invalid` answers, `Unsafe` redirects and realms, `Cancelled`.
         """
         site = self._site(host)
-        url = target if isinstance(target, Url) else site.endpoint.url.join(target)
-        if url.origin != site.endpoint.url.origin:
-            raise Unsafe(f"{host}: refused to take {url} for a part of it: it is another origin")
-        flow = site.auth.flow(scope, lambda: site.credential(repository))
-        step = next(flow)
-        while True:
-            response: Response | None = None
-            if isinstance(step, TokenRequest):
-                reply = self._token(site, step, job)
-            else:
-                own = (*headers, ("Authorization", step.authorization)) if step.authorization else tuple(headers)
-                response = self._retried(_Request(method, url, own, site.endpoint), job)
-                challenges = response.headers.all("www-authenticate") if response.own else ()
-                reply = Reply(response.status if response.own else 0, tuple(challenges))
-            try:
-                step = flow.send(reply)
-            except StopIteration:
-                if response is None:  # pragma: no cover - a flow ends on an attempt
-                    raise Invalid(f"{host}: authentication ended without an answer") from None
-                return response
-            except Error:
+        with site.discreet():
+            url = target if isinstance(target, Url) else site.endpoint.url.join(target)
+            if url.origin != site.endpoint.url.origin:
+                raise Unsafe(f"{host}: refused to take {url} for a part of it: it is another origin")
+            flow = site.auth.flow(scope, lambda: site.credential(repository))
+            step = next(flow)
+            while True:
+                response: Response | None = None
+                if isinstance(step, TokenRequest):
+                    reply = self._token(site, step, job)
+                else:
+                    own = (*headers, ("Authorization", step.authorization)) if step.authorization else tuple(headers)
+                    response = self._retried(_Request(method, url, own, site.endpoint), job)
+                    challenges = response.headers.all("www-authenticate") if response.own else ()
+                    reply = Reply(response.status if response.own else 0, tuple(challenges))
+                try:
+                    step = flow.send(reply)
+                except StopIteration:
+                    if response is None:  # pragma: no cover - a flow ends on an attempt
+                        raise Invalid(f"{host}: authentication ended without an answer") from None
+                    return response
+                except Error:
+                    if response is not None:
+                        response.close()
+                    raise
                 if response is not None:
                     response.close()
-                raise
-            if response is not None:
-                response.close()
 
     def _site(self, host: str) -> Site:
         with self._lock:
@@ -250,6 +231,7 @@ class Client:
     def _retried(self, request: _Request, job: Job) -> Response:
         """The whole chain of a request, again from its start as long as that may help."""
         gate, host = self._gate(request.url), request.url.authority
+        name = request.endpoint.name
         retries = min(job.retries, self._network.retries)
         attempt = 0
         while True:
@@ -266,15 +248,16 @@ class Client:
                         gate.opened()
                         return response
                     response.close()
+                    place = response.url.authority  # not the registry's own, where a redirect led elsewhere
                     wait = retry_after(response.headers, self._wall)
-                    failure = Unavailable(f"{host}: answered {response.status}", hint="try later", after=wait)
+                    failure = Unavailable(f"{place}: answered {response.status}", hint="try later", after=wait)
                     if response.status == 429 or (response.status == 503 and wait is not None):
-                        failure = refused(host, response.status, response.headers, wait)
+                        failure = refused(place, response.status, response.headers, wait)
                         gate.limited(max(wait or 0.0, back_off(self.base, attempt + 1, random.random())))  # noqa: S311
             attempt += 1
             if attempt > retries or (wait or 0.0) > LONGEST_WAIT:
                 raise failure
-            job.progress(Event("retry", subject=host, text=str(failure)))
+            job.progress(Event("retry", subject=host, text=self.conceal(name, str(failure))))
             if not isinstance(failure, Throttled):
                 job.wait(max(wait or 0.0, back_off(self.base, attempt, random.random())))  # noqa: S311
 
@@ -359,7 +342,7 @@ class Client:
                 wire.close()
                 raise
 
-            if head.status == 407 and route.proxy:
+            if head.status == 407 and route.proxy and route.scheme == "http":
                 wire.close()
                 raise Denied(f"proxy {route.proxy.host}: wants other credentials", hint="set them in http_proxy")
 

@@ -41,6 +41,12 @@ class Credential:
             return ""
         return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode("ascii")
 
+    @property
+    def secrets(self) -> frozenset[str]:
+        """What must not be shown, in each form in which it is sent (CR10)."""
+        words = (self.password, self.basic.removeprefix("Basic "), self.identity_token, self.registry_token)
+        return frozenset(filter(None, words))
+
 
 ANONYMOUS = Credential()
 
@@ -113,7 +119,9 @@ def _in_file(host: str, repository: str, place: str, fields: Mapping[str, Any], 
         if found:
             return found
     auths = _object(fields, "auths", place)
-    known = {_key(key): (key, value) for key, value in auths.items()}
+    # of several keys that mean one place, that which is written as we name it wins
+    keys = sorted(auths, key=lambda key: key == _key(key))
+    known = {_key(key): (key, auths[key]) for key in keys}
     for name in _names(host, repository):
         if name in known:
             key, value = known[name]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..errors import Denied, Error, Invalid, NotFound, Unavailable
 from ..http.client import Client, Response
@@ -27,7 +27,7 @@ def expect(response: Response, statuses: Sequence[int], what: str, client: Clien
 
 def _error(response: Response, what: str, client: Client, host: str, repository: str) -> Error:
     status, place = response.status, response.url.authority
-    codes, message = _told(response)
+    codes, message = _told(response, lambda text: client.conceal(host, text))
     said = f" ({message})" if message else ""
     if status == 404:
         if "NAME_UNKNOWN" in codes:
@@ -47,8 +47,9 @@ def _error(response: Response, what: str, client: Client, host: str, repository:
     return Invalid(f"{what}: {place} answered {status}{said}")
 
 
-def _told(response: Response) -> tuple[set[str], str]:
-    """Error codes and the first message of an error body; nothing if there is no proper one."""
+def _told(response: Response, conceal: Callable[[str], str]) -> tuple[set[str], str]:
+    """Error codes and the first message of an error body; nothing if there is no proper one. Some registries
+    repeat in it what they were sent."""
     try:
         errors = load_object(read_limited(response, ERROR_BODY_BYTES, what="error"), what="error").get("errors")
     except Error:
@@ -56,6 +57,6 @@ def _told(response: Response) -> tuple[set[str], str]:
         return set(), ""
     entries = [entry for entry in errors if isinstance(entry, dict)] if isinstance(errors, list) else []
     codes = {code for entry in entries if isinstance(code := entry.get("code"), str)}
-    words = [str(entry.get("message") or entry.get("code") or "") for entry in entries[:1]]
+    words = [conceal(str(entry.get("message") or entry.get("code") or "")) for entry in entries[:1]]
     text = " ".join("".join(word if word.isprintable() else "?" for word in words[0]).split()) if words else ""
     return codes, text[:_SHOWN].strip().lower()

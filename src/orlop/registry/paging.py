@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from ..errors import Invalid, Unsafe
-from ..http.client import Client
+from ..http.client import Client, Response
 from ..http.url import Url
 from ..job import Job
 from ..model.limits import TAG_PAGE_BYTES, TAG_PAGES
@@ -39,23 +39,29 @@ def pages(client: Client, host: str, path: str, key: str, scope: str, repository
     url: Url | None = client.url(host).join(path)
     seen: set[str] = set()
     while url is not None:
-        if url.text in seen or len(seen) >= TAG_PAGES:
-            raise Invalid(
-                f"{what}: the list never ends: page {len(seen) + 1} " + ("again" if url.text in seen else "comes")
-            )
-        seen.add(url.text)
-        headers = [("Accept", "application/json")]
-        with client.request(host, "GET", url, headers=headers, scope=scope, repository=repository, job=job) as answer:
-            expect(answer, (200,), what, client, host, repository)
-            fields = load_object(read_limited(answer, TAG_PAGE_BYTES, what=what), what=what)
-            link = next_page(answer.headers.all("link"))
-        names = fields.get(key)
-        if names is None:  # Docker's registry says null for a repository without tags
-            names = []
-        if not isinstance(names, list) or not all(isinstance(name, str) and _NAME.fullmatch(name) for name in names):
-            raise Invalid(f"{what}: {key} is not a list of names")
+        with client.discreet(host):
+            if url.text in seen or len(seen) >= TAG_PAGES:
+                raise Invalid(
+                    f"{what}: the list never ends: page {len(seen) + 1} " + ("again" if url.text in seen else "comes")
+                )
+            seen.add(url.text)
+            headers = [("Accept", "application/json")]
+            answered = client.request(host, "GET", url, headers=headers, scope=scope, repository=repository, job=job)
+            with answered as answer:
+                expect(answer, (200,), what, client, host, repository)
+                names = _names(answer, key, what)
+                link = next_page(answer.headers.all("link"))
+            url = _followed(url, link, what) if link else None
         yield from names
-        url = _followed(url, link, what) if link else None
+
+
+def _names(answer: Response, key: str, what: str) -> list[str]:
+    names = load_object(read_limited(answer, TAG_PAGE_BYTES, what=what), what=what).get(key)
+    if names is None:  # Docker's registry says null for a repository without tags
+        return []
+    if not isinstance(names, list) or not all(isinstance(name, str) and _NAME.fullmatch(name) for name in names):
+        raise Invalid(f"{what}: {key} is not a list of names")
+    return names
 
 
 def next_page(values: list[str]) -> str:

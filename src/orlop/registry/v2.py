@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..errors import Unavailable, Unsupported
+from ..errors import Error, Invalid, Mismatch, Unavailable, Unsupported
 from ..http.client import Client, Response
 from ..http.wire import Headers
 from ..job import Event, Job
@@ -55,21 +55,31 @@ class Registry:
         says whether it is the repository or the tag, if the registry does."""
         separator = "@" if ":" in reference else ":"
         what = f"{self._host}/{self._repository}{separator}{reference}"
-        failures = 0
+        cuts = flips = 0
         while True:
-            with self._request(f"manifests/{reference}", [("Accept", _ACCEPT)], self._job) as answer:
+            with (
+                self._client.discreet(self._host),
+                self._request(f"manifests/{reference}", [("Accept", _ACCEPT)], self._job) as answer,
+            ):
                 expect(answer, (200,), what, self._client, self._host, self._repository)
                 try:
                     raw = read_limited(answer, MANIFEST_BYTES, what=what)
+                    _check_told(raw, reference, answer.headers, what)
+                    return Document.read(raw, answer.headers.get("content-type"))
                 except Unavailable as error:
                     # the client tries requests again, but not bodies that are cut
-                    failures += 1
-                    if failures > self._job.retries:
+                    cuts += 1
+                    if cuts > self._job.retries:
                         raise
-                    self._job.progress(Event("retry", subject=self._host, text=str(error)))
-                    self._job.wait(self._client.base)
-                    continue
-                return Document.read(raw, answer.headers.get("content-type"))
+                    failure: Error = error
+                except Mismatch as error:
+                    # a bit may flip on the way (NF04)
+                    flips += 1
+                    if flips > 1:
+                        raise
+                    failure = error
+            self._job.progress(Event("retry", subject=self._host, text=str(failure)))
+            self._job.wait(self._client.base)
 
     @contextmanager
     def open(self, wanted: Descriptor, *, offset: int = 0, end: int | None = None, job: Job) -> Iterator[ResumingBody]:
@@ -120,9 +130,24 @@ class Registry:
     def _show_warnings(self, headers: Headers, job: Job) -> None:
         """`Warning: 299 - "text"`: shown once, never acted upon."""
         for value in headers.all("warning"):
-            text = value.removeprefix("299 - ").strip('"')
+            text = self._client.conceal(self._host, value.removeprefix("299 - ").strip('"'))
             if not value.startswith("299 - ") or not text.isprintable() or text in self._warned:
                 continue
             if sum(map(len, self._warned)) + len(text) <= _WARNING_BYTES:
                 self._warned.add(text)
                 job.progress(Event("note", subject=self._host, text=f"{self._host} warns: {text}"))
+
+
+def _check_told(raw: bytes, reference: str, headers: Headers, what: str) -> None:
+    """`Mismatch` if the bytes are not what they were asked for as, or not what their own header says: then one of
+    the two is wrong (distribution-spec 1.1, "Pulling manifests"). What relies on them checks them again."""
+    if headers.get("content-type").partition(";")[0].strip().lower() in media.SCHEMA1:
+        return  # its signatures are not part of what is named
+    for text in (reference, headers.get("docker-content-digest")):
+        try:
+            said = Digest(text)
+        except Invalid:
+            continue  # a tag, nothing, or an algorithm that we do not know
+        found = Digest.of(raw, said.algorithm)
+        if found != said:
+            raise Mismatch(f"{what}: its bytes have digest {found}, expected {said}")
