@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import socket
 import time
 
@@ -11,6 +13,7 @@ from orlop.errors import Unsafe
 from orlop.http.addresses import Reach, dial, literal_reach, may_lead, reach, refuse_unreachable, resolve
 from orlop.http.connection import Connections, Route
 from orlop.http.hosts import Trust
+from orlop.http.url import Url
 from orlop.http.wire import Fault
 from orlop.job import Job
 from tests.support.lying import Lying
@@ -25,7 +28,6 @@ from tests.support.lying import Lying
         ("172.16.0.1", Reach.PRIVATE),
         ("192.168.1.1", Reach.PRIVATE),
         ("100.64.0.1", Reach.PRIVATE),
-        ("100.100.100.200", Reach.PRIVATE),
         ("fc00::1", Reach.PRIVATE),
         ("127.0.0.1", Reach.LOOPBACK),
         ("127.9.9.9", Reach.LOOPBACK),
@@ -40,6 +42,10 @@ from tests.support.lying import Lying
         ("64:ff9b::a9fe:a9fe", Reach.LINK),
         ("fe80::1%eth0", Reach.LINK),
         ("fd00:ec2::254", Reach.LINK),
+        ("100.100.100.200", Reach.LINK),
+        ("168.63.129.16", Reach.LINK),
+        ("::ffff:168.63.129.16", Reach.LINK),
+        ("192.0.0.192", Reach.LINK),
         ("224.0.0.1", Reach.LINK),
         ("255.255.255.255", Reach.LINK),
     ],
@@ -73,6 +79,15 @@ def test_CR18_dns_rebinding_meets_the_address_that_was_checked(monkeypatch: pyte
             connections.take(Route("http", "cdn.example", server.port, None, Trust(), Reach.PUBLIC), Job())
         assert len(answers) == 1  # resolved once, checked, and not asked a second time
         assert server.connections == 0
+
+
+def test_CR18_a_public_registry_does_not_become_a_neighbour_by_rebinding() -> None:
+    connections = Connections(2.0, time.monotonic, time.time)
+    url = Url.parse("https://registry.example/")
+    assert not connections.was_reached(url)
+    for found, known in ((Reach.LOOPBACK, Reach.LOOPBACK), (Reach.PUBLIC, Reach.PUBLIC), (Reach.PRIVATE, Reach.PUBLIC)):
+        connections.reached(url.host, url.port, found)
+        assert connections.reach_of(url) is known
 
 
 def test_CR18_of_several_addresses_only_the_allowed_ones_are_tried() -> None:
@@ -129,3 +144,24 @@ def test_NF09_a_refused_connection_names_the_step() -> None:
     with pytest.raises(Fault, match=r"connection refused \(connect\)") as failure:
         dial("a", [(socket.AF_INET, ("127.0.0.1", port))], 1.0, time.monotonic, Job())
     assert not failure.value.again
+
+
+def test_ST05_no_descriptor_left_to_connect_with_is_said() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with Lying() as server:
+        address = resolve("127.0.0.1", server.port)
+        for more in (0, 1):  # not even one to wait with, and none for the socket
+            resource.setrlimit(resource.RLIMIT_NOFILE, (_lowest_free() + more, hard))
+            try:
+                with pytest.raises(Fault, match=r"too many open files \(connect\); raise the limit") as failure:
+                    dial("here", address, 2.0, time.monotonic, Job())
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            assert failure.value.again
+
+
+def _lowest_free() -> int:
+    """The number that the next descriptor will have: a limit of it lets nothing be opened."""
+    descriptor = os.open("/dev/null", os.O_RDONLY)
+    os.close(descriptor)
+    return descriptor

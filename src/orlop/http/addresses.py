@@ -16,6 +16,8 @@ from ..job import Job
 from .wire import Fault
 
 Address = tuple[int, Any]  # family, socket address
+# metadata services that are not at a link-local address: those of AWS, Alibaba, Oracle, and Azure's "wire server"
+_METADATA = frozenset({"fd00:ec2::254", "100.100.100.200", "192.0.0.192", "168.63.129.16"})
 # RFC 8305 section 5, "Connection Attempt Delay"
 _NEXT_AFTER = 0.25
 
@@ -40,8 +42,8 @@ def reach(address: str) -> Reach:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if inner is not None:
             return reach(str(inner))
-        if ip == ipaddress.IPv6Address("fd00:ec2::254"):  # the metadata service of AWS
-            return Reach.LINK
+    if str(ip) in _METADATA:
+        return Reach.LINK
     if ip.is_loopback or ip.is_unspecified:
         return Reach.LOOPBACK
     if ip.is_link_local or ip.is_multicast or ip == ipaddress.IPv4Address("255.255.255.255"):
@@ -99,7 +101,7 @@ def dial(
     waiting = list(addresses)
     deadline, next_start = clock() + timeout, clock()
     failure: OSError | None = None
-    with selectors.DefaultSelector() as selector:
+    with _selector(host) as selector:
         try:
             while waiting or selector.get_map():
                 if waiting and (clock() >= next_start or not selector.get_map()):
@@ -118,9 +120,22 @@ def dial(
         finally:
             for key in list(selector.get_map().values()):
                 key.data.close()
+    raise _unconnected(host, failure) from failure
+
+
+def _selector(host: str) -> selectors.BaseSelector:
+    try:
+        return selectors.DefaultSelector()
+    except OSError as error:  # it takes a descriptor, and there may be none left
+        raise _unconnected(host, error) from error
+
+
+def _unconnected(host: str, failure: OSError | None) -> Fault:
     reason = failure.strerror if failure and failure.strerror else "no address"
-    refused = failure is not None and failure.errno == errno.ECONNREFUSED
-    raise Fault(f"{host}: cannot connect: {reason.lower()}", step="connect", again=not refused) from failure
+    code = failure.errno if failure else None
+    hint = "raise the limit of open files or lower --jobs" if code in (errno.EMFILE, errno.ENFILE) else ""
+    text = f"{host}: cannot connect: {reason.lower()}"
+    return Fault(text, step="connect", hint=hint, again=code != errno.ECONNREFUSED)
 
 
 def _start(family: int, address: Any, selector: selectors.BaseSelector) -> OSError | None:

@@ -89,6 +89,12 @@ class Connections:
         known = self._reach.get((url.host, url.port))
         return known if known is not None else literal_reach(url.host) or Reach.PUBLIC
 
+    def reached(self, host: str, port: int, where: Reach) -> None:
+        """Take down where a connection ended. What was public once does not become a neighbour by leading to one
+        later (DNS rebinding)."""
+        with self._lock:
+            self._reach[host, port] = min(where, self._reach.get((host, port), where))
+
     def was_reached(self, url: Url) -> bool:
         """Whether a straight connection to it succeeded before."""
         return (url.host, url.port) in self._reach
@@ -143,7 +149,12 @@ class Connections:
             return dial(f"proxy {route.proxy.host}", addresses, self._timeout, self._clock, job)
         addresses = refuse_unreachable(route.host, resolve(route.host, route.port), allowed)
         link = dial(route.name, addresses, self._timeout, self._clock, job)
-        self._reach[route.host, route.port] = reach(link.getpeername()[0])
+        try:
+            found = reach(link.getpeername()[0])
+        except OSError as error:
+            link.close()
+            raise Fault(f"{route.name}: connection broke: {reason_of(error)}", step="connect") from error
+        self.reached(route.host, route.port, found)
         return link
 
     def _tunnel(self, link: socket.socket, route: Route, proxy: Proxy, job: Job) -> None:
