@@ -72,6 +72,12 @@ def test_EX03_links_of_many_parts_are_refused() -> None:
         merge([layer(*links, entry("a0/x"))])
 
 
+def test_EX03_RX09_links_that_take_long_for_every_member_are_refused() -> None:
+    links = [parsed(f"a{n}", Kind.SYMLINK, link="x/../" * 400 + f"a{n + 1}") for n in range(9)]
+    with pytest.raises(Unsafe, match="10000000 steps to follow in all"):
+        merge([links, [parsed(f"a0/.wh.{n}") for n in range(1400)]])
+
+
 @pytest.mark.parametrize("over", ["", ".", "/", "./", "..", "a/.."])
 @pytest.mark.parametrize("kind", [Kind.FILE, Kind.SYMLINK, Kind.CHARACTER, Kind.HARDLINK, Kind.FIFO])
 def test_EX04_root_is_never_replaced(over: str, kind: Kind) -> None:

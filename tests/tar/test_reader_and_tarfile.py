@@ -70,8 +70,14 @@ def test_archives_of_tarfile_in_all_formats_are_read_as_written(data: st.DataObj
 def test_PA05_extended_headers_over_64_MiB_in_all_are_refused() -> None:
     one = extension(record("comment", "x" * ((1 << 20) - 100))) + entry("f")
     assert len(list(read_entries(io.BytesIO(one * 64)))) == 64
-    with pytest.raises(Unsafe, match="67108864 bytes of extended headers"):
+    with pytest.raises(Unsafe, match="67108864 bytes of large extended headers"):
         list(read_entries(io.BytesIO(one * 65)))
+
+
+def test_PA05_small_extended_headers_may_add_up_as_those_of_a_million_members_do() -> None:
+    member = entry("n/" * 490 + "f", pax={"mtime": "1700000000.123456789"})
+    count = (64 << 20) // 1000 + 1
+    assert sum(1 for _ in read_entries(Repeated(member, count))) == count
 
 
 class Repeated:

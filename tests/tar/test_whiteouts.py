@@ -7,7 +7,7 @@ import pytest
 from orlop.errors import Unsafe
 from orlop.model.tree import Kind
 from orlop.tar.merge import merge
-from tests.support.tars import entry, opaque, whiteout
+from tests.support.tars import entry, opaque, parsed, whiteout
 from tests.tar.trees import BASE, at, directory, hard_link, layer, merged, names, symlink
 
 
@@ -114,3 +114,11 @@ def test_EX12_opaque_on_nothing_makes_nothing() -> None:
 
 def test_EX12_nested_opaques() -> None:
     assert merged(BASE, layer(opaque("d/s"), entry("d/s/n"), opaque("d"))) == ["d", "d/s", "d/s/n", "e"]
+
+
+@pytest.mark.parametrize("again", [".wh.d", "d/.wh..wh..opq", ".wh..wh..opq"])
+def test_EX12_RX09_whiteouts_without_end_of_a_large_directory_are_no_work(again: str) -> None:
+    """Each would look at every name there: half an hour for a layer of a few hundred KB, compressed."""
+    names_of_this_layer = [parsed(f"d/{number}") for number in range(30_000)]
+    tree = merge([BASE, [*names_of_this_layer, *[parsed(again)] * 30_000, parsed("d/last"), parsed(again)]])
+    assert len(at(tree, "d").children or ()) == 30_001

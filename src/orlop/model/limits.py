@@ -37,14 +37,20 @@ INFLATE_FREE_BYTES = 64 * MIB
 LAYER_PLAIN_BYTES = 1 << 40
 # zstd window (PA09): the format's recommended minimum for decoders is 8 MiB; 128 MiB is what zstd -d allows.
 ZSTD_WINDOW_LOG = 27
-# tar (PA05, RX09)
+# tar (PA05, RX09): each extended header, and what those over a size that is common add up to; a million members
+# with long paths, times and a label have 300 MB of small ones.
 TAR_EXTENSION_BYTES = 1 * MIB
+TAR_EXTENSION_FREE_BYTES = 1 * KIB
 TAR_EXTENSIONS_TOTAL_BYTES = 64 * MIB
 TAR_ENTRIES = 10_000_000
 NAME_BYTES = 255
 PATH_BYTES = 4095
 PATH_DEPTH = 2048
 SYMLINKS_FOLLOWED = 255
+# parts looked at for one name (RX09): 255 links of 2,048 parts each would take a tenth of a second for every member;
+# and parts that links add to all names of an image, about a second: where /lib is a link, each name below has two.
+SYMLINK_STEPS = 8192
+SYMLINK_STEPS_TOTAL = 10_000_000
 XATTR_VALUE_BYTES = 65_535
 LAYOUT_INDEX_BYTES = 32 * MIB
 # members of an image archive (PA19): a handful for each layer; the largest archives have thousands.

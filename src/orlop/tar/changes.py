@@ -71,7 +71,7 @@ class _Journal:
         removed: list[bytes] = []
         for path, (directory, before) in self._before.items():
             if _find(root, path) is directory:
-                _compare(directory, path, before, written, removed)
+                self._compare(directory, path, before, written, removed)
         for path in self._restated:
             _add_way(root, path, written)
         if self._relinked:
@@ -83,24 +83,38 @@ class _Journal:
         self._before, self._restated, self._relinked = {}, set(), set()
         return Changes([written[path] for path in sorted(written)], sorted(removed))
 
-
-def _compare(
-    directory: Inode, path: bytes, before: dict[bytes, Inode], written: dict[bytes, Written], removed: list[bytes]
-) -> None:
-    prefix = path + b"/" if path else b""
-    after = directory.children or {}
-    removed += (prefix + name for name in before.keys() - after.keys())
-    todo = [(prefix + name, child) for name, child in after.items() if before.get(name) is not child]
-    for below, child in todo:
-        old = before.get(below[len(prefix) :])
-        opaque = child.kind is Kind.DIRECTORY and old is not None and old.kind is Kind.DIRECTORY
-        written[below] = Written(below, child, opaque)
-    # what stands in a new directory is new itself
-    while todo:
-        below, child = todo.pop()
-        for name, inode in (child.children or {}).items():
-            todo.append((below + b"/" + name, inode))
-            written[todo[-1][0]] = Written(*todo[-1], opaque=False)
+    def _compare(
+        self,
+        directory: Inode,
+        path: bytes,
+        before: dict[bytes, Inode],
+        written: dict[bytes, Written],
+        removed: list[bytes],
+    ) -> None:
+        prefix = path + b"/" if path else b""
+        after = directory.children or {}
+        removed += (prefix + name for name in before.keys() - after.keys())
+        new: list[tuple[bytes, Inode]] = []
+        for name, child in after.items():
+            old = before.get(name)
+            if old is child:
+                continue
+            below = prefix + name
+            opaque = child.kind is Kind.DIRECTORY and old is not None and old.kind is Kind.DIRECTORY
+            written[below] = Written(below, child, opaque)
+            if child.children:
+                new.append((below, child))
+        # what stands in a new directory is new itself; most of them are compared with what they held: nothing
+        while new:
+            path, directory = new.pop()
+            known = self._before.get(path)
+            if known is not None and known[0] is directory:
+                continue
+            for name, child in (directory.children or {}).items():
+                below = path + b"/" + name
+                written[below] = Written(below, child, False)
+                if child.children:
+                    new.append((below, child))
 
 
 def _find(root: Inode, path: bytes) -> Inode | None:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from ..errors import Invalid, Unsafe
-from ..model.limits import LAYERS, PATH_BYTES, SYMLINKS_FOLLOWED
+from ..model.limits import LAYERS, PATH_BYTES, SYMLINK_STEPS, SYMLINK_STEPS_TOTAL, SYMLINKS_FOLLOWED
 from ..model.tree import Entry, Inode, Kind, Tree
 from .names import clean, shown
 
@@ -26,8 +26,6 @@ _LINK_POOL = b".wh..wh.plnk"
 # overlayfs would obey these if a layer could set them
 _OVERLAY_XATTRS = (b"trusted.overlay.", b"user.overlay.")
 _NOTES = 1000
-# parts looked at for one name: 255 links of 2,048 parts each would take a tenth of a second for every member
-_STEPS = 8192
 
 
 class Watcher(Protocol):
@@ -70,6 +68,9 @@ class Merging:
         # names of this layer that are hard links to inodes of lower ones
         self._linked: set[tuple[Inode, bytes]] = set()
         self._pool: dict[bytes, Inode] = {}
+        # directories that whiteouts have left without anything of lower layers
+        self._cleared: set[Inode] = set()
+        self._link_steps = 0
 
     def apply(self, entries: Iterable[Entry]) -> None:
         """Apply the next layer."""
@@ -77,6 +78,7 @@ class Merging:
         self._places.clear()
         self._linked.clear()
         self._pool.clear()
+        self._cleared.clear()
         for entry in entries:
             if entry.kind is Kind.CHARACTER and entry.major == 0 and entry.minor == 0:
                 self._note(entry, "dropped: device 0:0 would be a whiteout to overlayfs")
@@ -237,11 +239,15 @@ class Merging:
             links += 1
             if links > SYMLINKS_FOLLOWED:
                 raise Unsafe(f"symbolic link {shown(part)}: over {SYMLINKS_FOLLOWED} links to follow")
-            if steps > _STEPS:
-                raise Unsafe(f"symbolic link {shown(part)}: over {_STEPS} steps to follow")
+            if steps > SYMLINK_STEPS:
+                raise Unsafe(f"symbolic link {shown(part)}: over {SYMLINK_STEPS} steps to follow")
             if child.link.startswith(b"/"):
                 del chain[1:]
-            todo += reversed(child.link.split(b"/"))
+            target = child.link.split(b"/")
+            self._link_steps += len(target)
+            if self._link_steps > SYMLINK_STEPS_TOTAL:
+                raise Unsafe(f"symbolic link {shown(part)}: over {SYMLINK_STEPS_TOTAL} steps to follow in all members")
+            todo += reversed(target)
         return chain
 
     def _attach(self, directory: Inode, path: bytes, name: bytes, inode: Inode) -> None:
@@ -275,21 +281,32 @@ class Merging:
         """Remove `name`, or everything, in a directory, as far as lower layers brought it."""
         chain = self._walk(parents)
         directory = chain[-1][1]
-        if directory is None or not directory.children or (name is not None and name not in directory.children):
+        if directory is None or not directory.children:
             return
         path = b"/".join(part for part, _ in chain[1:])
-        todo = [(directory, path, list(directory.children) if name is None else [name])]
+        todo = [(directory, path)]
+        if name is not None:
+            todo = self._hide(directory, path, name) if name in directory.children else []
         while todo:
-            directory, path, names = todo.pop()
-            for name in names:
-                child = _children(directory)[name]
-                if child.touched != self._layer and (directory, name) not in self._linked:
-                    self._remove(directory, path, name)
-                elif child.kind is Kind.DIRECTORY:
-                    below = _join(path, name)
-                    if child.layer != self._layer:
-                        self._restate(child, None, below)
-                    todo.append((child, below, list(_children(child))))
+            directory, path = todo.pop()
+            # only once: what comes into it now is this layer's, and there may be many whiteouts
+            if directory not in self._cleared:
+                self._cleared.add(directory)
+                for child in list(_children(directory)):
+                    todo += self._hide(directory, path, child)
+
+    def _hide(self, directory: Inode, path: bytes, name: bytes) -> list[tuple[Inode, bytes]]:
+        """Remove a name if a lower layer brought it. A directory that this one put something into stays, and is
+        what is left to look into."""
+        child = _children(directory)[name]
+        if child.touched != self._layer and (directory, name) not in self._linked:
+            self._remove(directory, path, name)
+        elif child.kind is Kind.DIRECTORY:
+            below = _join(path, name)
+            if child.layer != self._layer:
+                self._restate(child, None, below)
+            return [(child, below)]
+        return []
 
     def _note(self, entry: Entry, text: str) -> None:
         notes = self.tree.notes
