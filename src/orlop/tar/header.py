@@ -32,35 +32,48 @@ class Headers:
         self._owners: dict[bytes, tuple[int, int, int]] = {}
         self._numbers: dict[bytes, int] = {}
         self._tails: dict[bytes, tuple[bytes, int, int]] = {}
+        # checksum field -> the Adler-32 sum (its low half) of the whole block that it fits
+        self._sums: dict[bytes, int] = {}
 
     def parse(self, data: bytes, position: int, at: int) -> Header:
         """The header in `data[position:position + 512]`, which stands at byte `at` of the archive.
 
         `Invalid` for a wrong checksum and for numbers that are neither octal nor base-256.
         """
-        name, owner, size, mtime, checksum, kind, link, tail = _FIELDS.unpack_from(data, position)
-        # adler32's low half is a sum modulo 65521: exact for 256 bytes, and five times faster than sum()
-        middle = position + 256
-        total = (adler32(data[position:middle]) & 0xFFFF) + (adler32(data[middle : middle + 256]) & 0xFFFF) - 2
-        # the checksum itself counts as eight spaces, which are 256
-        total += 256 - sum(checksum)
+        block = data[position : position + BLOCK]
+        name, owner, size, mtime, checksum, kind, link, tail = _FIELDS.unpack(block)
         try:
-            if checksum != b"%06o\0 " % total and number(checksum) != total:
-                _check_signed(data[position : position + BLOCK], number(checksum))
+            # adler32's low half is the sum and 1, modulo 65521: exact for 512 bytes below 128, as for any 256
+            if not block.isascii() or self._sums.get(checksum) != adler32(block) & 0xFFFF:
+                self._check(block, checksum)
             mode, uid, gid = self._owners.get(owner) or self._read_owner(owner)
             prefix, major, minor = self._tails.get(tail) or self._read_tail(tail)
-            if mtime not in self._numbers:
-                self._read_number(mtime)
-            name = prefix + name.split(b"\0", 1)[0]
-            link = link.split(b"\0", 1)[0] if link[0] else b""
-            return kind, name, link, mode, uid, gid, number(size), self._numbers[mtime], major, minor
+            time = self._numbers.get(mtime)
+            if time is None:
+                time = self._read_number(mtime)
+            name = prefix + name.partition(b"\0")[0]
+            link = link.partition(b"\0")[0] if link[0] else b""
+            return kind, name, link, mode, uid, gid, number(size), time, major, minor
         except Invalid as error:
             raise Invalid(f"tar header at byte {at}: {error.message}") from error
 
-    def _read_number(self, field: bytes) -> None:
+    def _check(self, block: bytes, checksum: bytes) -> None:
+        """`Invalid` unless the bytes, the checksum itself as eight spaces, add up to it."""
+        wanted = number(checksum)
+        own = sum(checksum)
+        total = (adler32(block[:256]) & 0xFFFF) + (adler32(block[256:]) & 0xFFFF) - 2
+        if wanted == total - own + 8 * 0x20:
+            if len(self._sums) >= _CACHED:
+                self._sums.clear()
+            self._sums[checksum] = total + 1
+        else:
+            _check_signed(block, wanted)
+
+    def _read_number(self, field: bytes) -> int:
         if len(self._numbers) >= _CACHED:
             self._numbers.clear()
-        self._numbers[field] = number(field)
+        result = self._numbers[field] = number(field)
+        return result
 
     def _read_owner(self, field: bytes) -> tuple[int, int, int]:
         if len(self._owners) >= _CACHED:
@@ -77,9 +90,8 @@ class Headers:
 
 def number(field: bytes) -> int:
     """An octal or base-256 (GNU) number field; empty is 0."""
-    digits = field[:-1]
     # nearly all are zero-padded and end in NUL
-    if field[-1] == 0 and digits.isdigit() and b"8" not in digits and b"9" not in digits:
+    if field[-1] == 0 and (digits := field[:-1]).isdigit() and b"8" not in digits and b"9" not in digits:
         return int(digits, 8)
     if field[0] & 0x80:
         value = int.from_bytes(field, "big", signed=True)

@@ -88,13 +88,17 @@ def overrides(found: Mapping[bytes, bytes], where: str) -> Overrides:
     if empty:
         raise Unsafe(f"{where}: {min(empty)} is empty; refused as ambiguous")
     mtime = found.get(b"mtime")
+    for key in (b"atime", b"ctime"):
+        # of no use here, but Go refuses the archive
+        if value := found.get(key):
+            _time(value, key, where)
     return Overrides(
         path=found.get(b"path"),
         link=found.get(b"linkpath"),
         size=_number(found, b"size", where),
         uid=_number(found, b"uid", where),
         gid=_number(found, b"gid", where),
-        mtime_ns=None if mtime is None else _time(mtime, where),
+        mtime_ns=None if mtime is None else _time(mtime, b"mtime", where),
         xattrs=_xattrs(found, where),
     )
 
@@ -120,10 +124,10 @@ def _number(found: Mapping[bytes, bytes], key: bytes, where: str) -> int | None:
     return int(value)
 
 
-def _time(value: bytes, where: str) -> int:
+def _time(value: bytes, key: bytes, where: str) -> int:
     match = _TIME.fullmatch(value)
     if not match or len(match[2]) > 19 or int(match[2]) >= _INT64:
-        raise Invalid(f"{where}: mtime is {shown(value)!r}, expected seconds since 1970 as a decimal number")
+        raise Invalid(f"{where}: {shown(key)} is {shown(value)!r}, expected seconds since 1970 as a decimal number")
     nanoseconds = int(match[2]) * 1_000_000_000 + int((match[3] or b"")[:9].ljust(9, b"0"))
     return clamp(-nanoseconds if match[1] else nanoseconds)
 
