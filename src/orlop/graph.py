@@ -1,7 +1,4 @@
-"""The graph of an image: reading documents verified, choosing platforms, and the plan of a copy.
-
-The one place where content is checked against its digest; no source and no store can skip it.
-"""
+"""The graph of an image: reading documents verified, choosing platforms, and the plan of a copy."""
 
 from __future__ import annotations
 
@@ -21,6 +18,7 @@ from .model.limits import CONFIG_BYTES, DOCUMENTS, INDEX_DEPTH
 from .model.platform import Platform
 from .ports import Facts, Resolves, Source
 from .streams import CHUNK
+from .verify import Verifier, check_document
 
 Choice = Platform | None  # None is every platform
 
@@ -56,32 +54,16 @@ class Plan:
                 names.append(leaf.diff_id)
         return names
 
-
-class Verifier:
-    """Counts and hashes what passes. `finish` raises `Mismatch` unless it was exactly the content described."""
-
-    def __init__(self, wanted: Descriptor, origin: str) -> None:
-        self._wanted = wanted
-        self._origin = origin
-        self._hasher = wanted.digest.hasher()
-        self._size = 0
-
-    def write(self, data: bytes, /) -> None:
-        self._hasher.update(data)
-        self._size += len(data)
-        if self._size > self._wanted.size:
-            raise Mismatch(f"{self._about}: more than the {self._wanted.size} bytes expected")
-
-    def finish(self) -> None:
-        if self._size != self._wanted.size:
-            raise Mismatch(f"{self._about}: expected {self._wanted.size} bytes, got {self._size}")
-        found = f"{self._wanted.digest.algorithm}:{self._hasher.hexdigest()}"
-        if found != self._wanted.digest:
-            raise Mismatch(f"{self._about}: its bytes have digest {found}")
-
     @property
-    def _about(self) -> str:
-        return f"blob {self._wanted.digest} from {self._origin}"
+    def stacks(self) -> list[tuple[Digest, ...]]:
+        """The diff IDs of each image, base first."""
+        configs = {descriptor.digest: raw for descriptor, raw in self.configs}
+        images = [
+            image_of(document, configs[document.config.digest])
+            for document in self.documents
+            if document.config is not None and document.config.digest in configs
+        ]
+        return [image.diff_ids for image in images if image is not None]
 
 
 def read(source: Source, reference: str) -> Document:
@@ -91,14 +73,14 @@ def read(source: Source, reference: str) -> Document:
         return read_described(source, source.resolve(reference))
     document = source.document(reference)
     if digest is not None:
-        _check_document(document, digest, source.origin)
+        check_document(document, digest, source.origin)
     return document
 
 
 def read_described(source: Source, wanted: Descriptor) -> Document:
     """A document that another one describes: digest, size and media type must all agree."""
     document = Document(wanted.data, wanted.media_type) if wanted.data is not None else source.document(wanted.digest)
-    _check_document(document, wanted.digest, source.origin)
+    check_document(document, wanted.digest, source.origin)
     if len(document.raw) != wanted.size:
         raise Mismatch(f"manifest {wanted.digest}: expected {wanted.size} bytes, got {len(document.raw)}")
     if document.media_type != wanted.media_type:
@@ -301,16 +283,6 @@ def stored_documents(root: Digest, read_blob: Callable[[Digest, int], bytes | No
                 seen.add(child.digest)
                 queue.append((child.digest, child.media_type, depth + 1))
     return found
-
-
-def _check_document(document: Document, digest: Digest, origin: str) -> None:
-    found = Digest.of(document.raw, digest.algorithm)
-    if found != digest and document.is_schema1:
-        from .model import legacy  # rare, and not free to import
-
-        found = legacy.payload_digest(document.raw)  # its signature is not part of what is named
-    if found != digest:
-        raise Mismatch(f"manifest {digest} from {origin}: its bytes have digest {found}")
 
 
 def _digest_in(reference: str) -> Digest | None:

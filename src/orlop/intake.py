@@ -18,7 +18,7 @@ from .disk.locks import Locks
 from .disk.session import Session
 from .download import Download, Slots
 from .errors import Error, Invalid, Mismatch, Unsafe, Unsupported
-from .graph import Leaf, Verifier
+from .graph import Leaf
 from .job import Event, Job
 from .model.descriptor import Descriptor
 from .model.digest import Digest
@@ -28,6 +28,7 @@ from .ports import Readable, Source
 from .streams import CHUNK, Inflated
 from .tar import index as tar_index
 from .tar.reader import read_entries
+from .verify import Verifier
 
 _BLOCK = 512
 # what is wrong with the content itself, not with getting it
@@ -134,8 +135,13 @@ class Intake:
             job.progress(Event("resume" if kept else "start", wanted.digest, kept, wanted.size))
             content = _Opening(self, leaf, prepare=prepare, origin=source.origin)
             download = Download(source, wanted, partial, self._slots)
+
+            def receive(child: Job) -> None:
+                download.run(child)
+                partial.sync()  # beside the inflating, which takes longer than the download does
+
             try:
-                _side_by_side(download.run, lambda child: content.run(partial.follow(child), child), partial, job)
+                _side_by_side(receive, lambda child: content.run(partial.follow(child), child), partial, job)
                 partial.publish()
                 content.adopt()
             except _WRONG:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -98,6 +99,21 @@ def run_all(job: Job, tasks: Iterable[Callable[[Job], None]], *, workers: int | 
     for error in failures:
         raise error
     job.check()
+
+
+@contextmanager
+def beside(job: Job, task: Callable[[Job], None]) -> Iterator[None]:
+    """Run `task` in a thread of its own while the context's body runs. Its failure is raised after the body; if
+    the body fails, it is told to stop."""
+    child = job.child()
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="orlop") as pool:
+        future = pool.submit(_run, task, child)
+        try:
+            yield
+        except BaseException:
+            child.stop()
+            raise
+        future.result()
 
 
 def _run(task: Callable[[Job], None], job: Job) -> None:

@@ -27,6 +27,7 @@ from .model.tree import Entry
 from .ports import Driver, Layer, Stack
 from .rootfs import directory, mountinfo, mounting
 from .rootfs.choose import choose
+from .rootfs.erofs import ErofsDriver
 from .rootfs.ownership import ownership_record
 from .tar import index as tar_index
 from .tar.merge import merge
@@ -85,7 +86,16 @@ class Materialise:
         leaves = [Leaf(layer, diff_id) for layer, diff_id in zip(image.manifest.layers, diff_ids, strict=True)]
         leaves = [leaf for leaf in leaves if not self._intake.prepared(leaf)]
         run_all(job, [self._preparation(leaf) for leaf in leaves])
+        return self._stack(diff_ids)
+
+    def _stack(self, diff_ids: Sequence[Digest]) -> Stack:
         return Stack(chain_of(diff_ids), tuple(self._layer(diff_id) for diff_id in diff_ids), merge)
+
+    def make_ready(self, diff_ids: Sequence[Digest], job: Job) -> None:
+        """Make what a mount of these plain layers will need, where this machine can mount without unpacking."""
+        driver = ErofsDriver(self._derived)
+        if not driver.unable():
+            driver.prepare(self._stack(diff_ids), job=job)
 
     def mount(self, image: Image, target: Path | None, driver: str, job: Job) -> Mounted:
         """Show an image read-only. The record of it is written first, so that a collection never misses it."""

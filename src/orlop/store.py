@@ -362,6 +362,7 @@ class Store:
             self._images,
             self._intake,
             self._session,
+            lambda diff_ids, job: self._materialise.make_ready(diff_ids, job),
         )
 
     @cached_property

@@ -15,11 +15,11 @@ from .blobs.partial import Partials
 from .catalog.sqlite import SqliteCatalog
 from .disk.disk import Disk
 from .disk.session import Lease, Session
-from .errors import NoSpace, NotFound, Unsupported
+from .errors import Cancelled, Error, NoSpace, NotFound, Unsupported
 from .graph import Choice, Leaf, Plan
 from .images import Images
 from .intake import Intake, Taken
-from .job import Event, Job, run_all
+from .job import Event, Job, beside, run_all
 from .model.descriptor import Descriptor
 from .model.digest import Digest
 from .model.document import Document
@@ -63,7 +63,9 @@ class Transfer:
         images: Images,
         intake: Intake,
         session: Session,
+        make_ready: Callable[[Sequence[Digest], Job], None],
     ) -> None:
+        """`make_ready` prepares the mount of a stack of diff IDs whose plain layers are in the store."""
         self._disk = disk
         self._blobs = blobs
         self._partials = partials
@@ -71,6 +73,7 @@ class Transfer:
         self._images = images
         self._intake = intake
         self._session = session
+        self._make_ready = make_ready
 
     def pull(
         self, source: Source, reference: str, name: str, choice: Choice, *, explicit: bool, prepare: bool, job: Job
@@ -90,18 +93,34 @@ class Transfer:
         root = plan.root
         self._announce(plan, job=job)
         taken = self._take(source, plan.leaves, prepare=prepare, job=job)
-        for descriptor, raw in plan.configs:
-            self._blobs.put(descriptor.digest, raw)
-        for document in plan.documents:
-            self._blobs.put(document.digest, document.raw)
-        self._catalog.add(plan.facts)
-        self._images.name(Tagged(name, root.descriptor, source.origin))
+        # the disk has time for the one while the other is worked out
+        with beside(job, lambda child: self._prepare_mounts(plan, child) if prepare else None):
+            self._keep(source, plan, name)
         manifests = tuple(document.digest for document in plan.documents if not document.is_index)
         small = sum(len(raw) for _, raw in plan.configs) + sum(len(document.raw) for document in plan.documents)
         fetched = sum(item.fetched for item in taken)
         # whatever did not come over the wire was here: from before, from a try that was cut, by another process
         present = max(0, sum(leaf.descriptor.size for leaf in plan.leaves) - fetched)
         return Pulled(name, root.digest, manifests, fetched + small, present, time.monotonic() - started)
+
+    def _keep(self, source: Source, plan: Plan, name: str) -> None:
+        """All blobs are there: now the documents, children first, the catalog, and the name last."""
+        for descriptor, raw in plan.configs:
+            self._blobs.put(descriptor.digest, raw)
+        for document in plan.documents:
+            self._blobs.put(document.digest, document.raw)
+        self._catalog.add(plan.facts)
+        self._images.name(Tagged(name, plan.root.descriptor, source.origin))
+
+    def _prepare_mounts(self, plan: Plan, job: Job) -> None:
+        for stack in plan.stacks:
+            try:
+                self._make_ready(stack, job)
+            except Cancelled:
+                raise
+            except Error as error:
+                # the image is whole all the same, and can be looked at, copied, served
+                job.progress(Event("note", plan.root.digest, text=f"cannot be mounted: {error.message}"))
 
     def plan(self, source: Source, reference: str, name: str, choice: Choice, job: Job) -> Planned:
         """What `pull` would move."""

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from orlop.blobs.local import LocalBlobs
 from orlop.blobs.partial import Partials
-from orlop.errors import Cancelled, Unavailable
+from orlop.disk.disk import Disk
+from orlop.errors import Cancelled, Damaged, Unavailable
 from orlop.job import Job
 from orlop.model.digest import Digest
 from tests.support.stores import parts
@@ -113,3 +114,30 @@ def test_extents_say_just_what_was_written(
         with Partials(disk).open(digest, len(content)) as again:
             missing = {at for start, end in again.missing() for at in range(start, end)}
     assert missing == set(range(80)) - covered
+
+
+class _Failing(Disk):
+    """A disk whose fsync fails, as after a write error that the kernel noticed late."""
+
+    def sync(self, descriptor: int) -> None:
+        raise Damaged("the disk failed")
+
+
+@pytest.mark.parametrize("step", ["sync", "publish"])
+def test_ST04_what_could_not_be_synced_is_thrown_away(tmp_path: Path, step: str) -> None:
+    with parts(tmp_path / "store") as (disk, _, session):
+        with pytest.raises(Damaged), Partials(_Failing(disk.root)).open(DIGEST, len(CONTENT)) as partial:
+            partial.write(0, CONTENT)
+            getattr(partial, step)()
+        assert Partials(disk).names() == []
+        assert LocalBlobs(disk, session).size(DIGEST) is None
+
+
+def test_pieces_far_ahead_do_not_stand_in_the_way_of_the_follower(tmp_path: Path) -> None:
+    with parts(tmp_path / "store") as (disk, _, _session), Partials(disk).open(DIGEST, len(CONTENT)) as partial:
+        for start in range(200_000, 300_000, 1000):
+            partial.write(start, CONTENT[start : start + 1000])
+        partial.write(0, CONTENT[:1000])
+        os.truncate(tmp_path / f"store/partial/sha256-{DIGEST.encoded}/data", 0)
+        # what it gets cannot have been read back
+        assert partial.follow(Job()).read(7777) == CONTENT[:1000]

@@ -41,6 +41,7 @@ class Partial:
         self._failure: BaseException | None = None
         self._in_hand: dict[int, bytes] = {}
         self._followed = 0
+        self._lost = False
         disk.make_directory(self._name)
         self._data = disk.create(f"{self._name}/data", keep=True)
         self._log = disk.create(f"{self._name}/extents", keep=True)
@@ -63,7 +64,8 @@ class Partial:
                 self._disk.write(self._log, _RECORD.pack(start, len(piece)), self._logged)
                 self._logged += _RECORD.size
                 self._add(start, end)
-                if len(self._in_hand) < _IN_HAND:
+                # not what came far ahead of the follower: it would stand in the way of what comes next
+                if len(self._in_hand) < _IN_HAND and self._reach(self._followed) == end:
                     self._in_hand[start] = piece
             self._changed.notify_all()
         if offset // _WRITEBACK != (offset + len(data)) // _WRITEBACK:
@@ -108,6 +110,7 @@ class Partial:
     def next_chunk(self, at: int, size: int, job: Job) -> bytes:
         """Up to `size` bytes at `at`, waiting for them; b"" at the end of the content."""
         with self._changed:
+            self._followed = at
             for start in [start for start in self._in_hand if start < at]:
                 del self._in_hand[start]
             if data := self._in_hand.pop(at, b""):
@@ -124,9 +127,22 @@ class Partial:
 
     # -- ending --------------------------------------------------------------------------------------------
 
+    def sync(self) -> None:
+        """Make what was written durable, so that `publish` has little left to do. After a failure nobody knows
+        what is on the disk: then all of it goes."""
+        try:
+            self._disk.sync(self._data)
+        except Error:
+            self._lost = True
+            raise
+
     def publish(self) -> None:
         """The bytes were verified: make them the blob, durable, and forget the rest."""
-        commit(self._disk, self._data, f"{self._name}/data", self._digest)
+        try:
+            commit(self._disk, self._data, f"{self._name}/data", self._digest)
+        except Error:
+            self._lost = True
+            raise
         self._forget()
 
     def discard(self) -> None:
@@ -135,6 +151,8 @@ class Partial:
         self._forget()
 
     def close(self) -> None:
+        if self._lost:
+            self.discard()
         for descriptor in (self._data, self._log):
             self._disk.close(descriptor)
 
