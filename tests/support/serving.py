@@ -17,7 +17,8 @@ from pathlib import Path
 from orlop.serve.layouts import LayoutView
 from orlop.serve.server import serve
 view = LayoutView(Path(sys.argv[1]), repository=sys.argv[2])
-serve(view, sys.argv[3], 0, ready=lambda where: print(where, flush=True), drain=float(sys.argv[4]))
+serve(view, sys.argv[3], 0, ready=lambda where: print(where, flush=True), drain=float(sys.argv[4]),
+      stall=float(sys.argv[5]))
 """
 
 
@@ -35,14 +36,23 @@ class Served:
 
 @contextlib.contextmanager
 def serve_layout(
-    path: Path, *, repository: str = "images", listen: str = "127.0.0.1", drain: float = 10.0
+    path: Path,
+    *,
+    repository: str = "images",
+    listen: str = "127.0.0.1",
+    drain: float = 10.0,
+    stall: float = 120.0,
+    descriptors: int = 0,
 ) -> Iterator[Served]:
     """Serve the layout at `path` on a free port: its plain tags below `repository`, full names under their own.
 
-    The end is SIGTERM, and the process must then end by itself with status 0 within 20 seconds.
+    `descriptors` is how many the server may have, 0 for as many as it likes. The end is SIGTERM, and the process
+    must then end by itself with status 0 within 20 seconds.
     """
     environment = {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry), "PATH": os.defpath}
-    run = [sys.executable, "-c", _CODE, str(path), repository, listen, str(drain)]
+    run = [sys.executable, "-c", _CODE, str(path), repository, listen, str(drain), str(stall)]
+    if descriptors:
+        run = ["/bin/bash", "-c", f'ulimit -n {descriptors}; exec "$@"', "bash", *run]
     process = subprocess.Popen(run, stdout=subprocess.PIPE, text=True, env=environment)
     assert process.stdout is not None
     with process, process.stdout as stdout:

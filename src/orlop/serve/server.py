@@ -6,6 +6,7 @@ import asyncio
 import errno
 import ipaddress
 import logging
+import resource
 import signal
 import socket
 from collections.abc import Callable
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 _THREADS = 8  # views read small files and a catalog; the bytes of blobs are sent by granian itself
 _BACKLOG = 512
 _HEADER_BYTES = 32 << 10
+# left to itself granian takes as many as its backlog, 128, and idle ones keep all others out (RX08)
+_CONNECTIONS = 4096
+_OTHER_DESCRIPTORS = 64  # the store's, the catalog's, the event loop's
+_HEADER_MILLISECONDS = 10_000  # for a request to come whole, and for the next one on a kept connection
 _SETTLE = 0.2  # seconds
 
 log = logging.getLogger(__name__)
@@ -37,19 +42,21 @@ def serve(
     ready: Callable[[str], None],
     insecure_public: bool = False,
     drain: float = 10.0,
+    stall: float = 120.0,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then finish the answers under way, for at most `drain` seconds. Blocks; main
     thread only.
 
-    `port` 0 takes a free one. `ready` is called once, with `host:port`, when connections are taken. There is no
-    authentication yet: an address that is not loopback is a `Usage` error unless `insecure_public`.
+    `port` 0 takes a free one. `ready` is called once, with `host:port`, when connections are taken. A client that
+    takes nothing of its answer for `stall` seconds is cut off. There is no authentication yet: an address that is
+    not loopback is a `Usage` error unless `insecure_public`.
     `Busy` if the port is taken, `Denied`, `Unsupported` without granian.
     """
     try:
         from granian.server.embed import Server
     except ImportError as error:
         raise Unsupported("serve: granian is not installed", hint="pip install 'orlop[serve]'") from error
-    with _listening(address, port, insecure_public) as listening:
+    with _listening(address, port, insecure_public, stall) as listening:
         asyncio.run(_run(Server, Registry(view), listening, ready, drain))
 
 
@@ -66,7 +73,8 @@ async def _run(
             address=host,
             port=port,
             http=HTTPModes.http1,
-            http1_settings=HTTP1Settings(max_buffer_size=_HEADER_BYTES),
+            http1_settings=HTTP1Settings(max_buffer_size=_HEADER_BYTES, header_read_timeout=_HEADER_MILLISECONDS),
+            backpressure=_room(),
             websockets=False,
             log_enabled=False,
         )
@@ -86,6 +94,17 @@ async def _run(
             serving.cancel()
         # granian's own threads let go of their last Python objects; ending under them makes it panic
         await asyncio.sleep(_SETTLE)
+
+
+def _room() -> int:
+    """How many connections there are descriptors for: each takes its own, and one of a blob. The soft limit is
+    raised for them as far as it goes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * _CONNECTIONS + _OTHER_DESCRIPTORS
+    if 0 <= soft < wanted:  # infinity is -1
+        soft = min(wanted, hard) if hard >= 0 else wanted
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return min(_CONNECTIONS, max(1, (soft - _OTHER_DESCRIPTORS) // 2)) if soft >= 0 else _CONNECTIONS
 
 
 def _on(server_class: type[Any], listening: socket.socket) -> Any:
@@ -132,7 +151,7 @@ def _send(answer: Answer, method: str, protocol: HTTPProtocol) -> None:
         protocol.response_bytes(answer.status, headers, body)
 
 
-def _listening(address: str, port: int, insecure_public: bool) -> socket.socket:
+def _listening(address: str, port: int, insecure_public: bool, stall: float) -> socket.socket:
     what = f"serve: {address}:{port}"
     if not 0 <= port < 65536:
         raise Usage(f"{what}: the port is out of range")
@@ -145,6 +164,8 @@ def _listening(address: str, port: int, insecure_public: bool) -> socket.socket:
     listening = socket.socket(family, kind)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # what the connections inherit: one that takes nothing for so long is reset (RX08)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(stall * 1000))
         listening.bind(place)
         listening.listen(_BACKLOG)
         listening.setblocking(False)
