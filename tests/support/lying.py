@@ -13,6 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 
+from orlop.model.document import Document
+
+from .images import MadeImage
+
 CANARY = "c4nary-passw0rd"
 _SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
 _TLS_HANDSHAKE = 0x16  # RFC 8446, 5.1
@@ -227,6 +231,21 @@ def blob(content: bytes, *, etag: str = "", ranges: bool = True, **flags: bool) 
         return Answer(206, content[start : last + 1], (*headers, where), **flags)  # type: ignore[arg-type]
 
     return answer
+
+
+def serve_image(server: Lying, image: MadeImage, tag: str = "1", repository: str = "app") -> dict[str, bytes]:
+    """Answer for an image as a good registry does; returns the blobs by their paths."""
+    for document in (image.document, *image.documents):
+        server.on(f"/v2/{repository}/manifests/{document.digest}", Answer(200, document.raw, _described(document)))
+    server.on(f"/v2/{repository}/manifests/{tag}", Answer(200, image.document.raw, _described(image.document)))
+    blobs = {f"/v2/{repository}/blobs/{digest}": content for digest, content in image.blobs.items()}
+    for path, content in blobs.items():
+        server.on(path, blob(content, etag=f'"{path[-64:]}"'))
+    return blobs
+
+
+def _described(document: Document) -> tuple[tuple[str, str], ...]:
+    return (("Content-Type", document.media_type), ("Docker-Content-Digest", str(document.digest)))
 
 
 def cut_after(handler: Handler, body_bytes: int, *, reset: bool = False) -> Handler:
