@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from . import graph
 from .blobs.derived import KINDS, DerivedFiles
 from .blobs.local import LocalBlobs, place
-from .catalog.names import Names
+from .catalog.names import INDEX, Names
 from .disk.disk import Disk
 from .errors import Damaged, Error, Invalid, NotFound
 from .job import Event, Job
@@ -97,7 +97,7 @@ class Check:
                 job.progress(Event("progress", "fsck", done, total))
         for name in self._blobs.strays():
             self._found("stray", name, "is no digest, so no blob")
-        for tagged in self._names.all().values():
+        for tagged in self._all_names():
             self._name(tagged)
         derived = sum(self._derived_kind(kind, job, quick=quick) for kind in KINDS)
         return Checked(len(digests), total, derived, tuple(self._findings))
@@ -136,6 +136,15 @@ class Check:
                 finally:
                     self._disk.close(descriptor)
             self._found("mode", digest, f"could be written to (mode {mode:04o}, expected 0444)", mended=self._repair)
+
+    def _all_names(self) -> list[Tagged]:
+        try:
+            return list(self._names.all().values())
+        except Damaged as error:
+            # never mended here: an empty list of names would make garbage of everything
+            text = f"{error.message}; move it aside and pull the images again before any gc: their layers are here"
+            self._found("name", INDEX, text)
+            return []
 
     def _name(self, tagged: Tagged) -> None:
         try:

@@ -68,11 +68,18 @@ class Collect:
         self._partials = Partials(disk)
 
     def run(
-        self, job: Job, *, dry_run: bool = False, derived: bool = False, only: Iterable[Digest] | None = None
+        self,
+        job: Job,
+        *,
+        dry_run: bool = False,
+        derived: bool = False,
+        partials: bool = False,
+        only: Iterable[Digest] | None = None,
     ) -> Collected:
         """Remove all garbage, or, with `only`, what of these digests is garbage. Waits for another one.
 
-        `derived`: what is derived counts as garbage unless it is in use this moment.
+        `derived`: what is derived counts as garbage unless it is in use this moment. `partials`: so do half-done
+        downloads that nobody goes on with this moment, else those of more than a day.
 
         A damaged manifest that is still named stops it: what hangs below could not be known.
         """
@@ -91,22 +98,22 @@ class Collect:
                 for digest in self._derived.digests(kind)
                 if digest not in kept and (among is None or digest in among)
             ]
-            partials = [] if among is not None else self._stale_partials(needed)
+            stale = [] if among is not None else self._stale_partials(needed, 0 if partials else _PARTIAL_GRACE)
             freed = sum(self._blobs.size(digest) or 0 for digest in blobs)
             freed += sum(self._disk.space(f"derived/{kind}/{_file(digest)}") for kind, digest in files)
-            freed += sum(self._disk.space(f"partial/{name}") for name in partials)
+            freed += sum(self._disk.space(f"partial/{name}") for name in stale)
             if not dry_run:
                 for digest in blobs:
                     self._blobs.delete(digest)
                 for kind, digest in files:
                     self._derived.discard(kind, digest)
-                for name in partials:
+                for name in stale:
                     self._partials.remove(name)
                 if among is None:
                     self._materialise.clear()
         if blobs and not dry_run:
             self._catalog.forget(blobs)
-        return Collected(tuple(blobs), len(files), len(partials), freed)
+        return Collected(tuple(blobs), len(files), len(stale), freed)
 
     def below(self, root: Digest) -> set[Digest]:
         """Everything that hangs on a document: blobs, and what may be derived from them."""
@@ -150,14 +157,14 @@ class Collect:
         except Damaged as error:
             raise Damaged(f"gc: {error.message}", hint="run `orlop fsck`, then pull that image again") from error
 
-    def _stale_partials(self, needed: _Needed) -> list[str]:
+    def _stale_partials(self, needed: _Needed, grace: float) -> list[str]:
         stale = []
         for name in self._partials.names():
             if (digest := digest_of(name)) is None:
                 continue  # a stray file, not ours to remove
             found = self._disk.status(f"partial/{name}/extents")
-            age = time.time() - found.st_mtime if found else _PARTIAL_GRACE + 1
-            if digest not in needed.blobs and age > _PARTIAL_GRACE:
+            fresh = found is not None and grace > 0 and time.time() - found.st_mtime <= grace
+            if digest not in needed.blobs and not fresh:
                 stale.append(name)
         return stale
 

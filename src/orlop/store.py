@@ -1,4 +1,4 @@
-"""The store: the library's front door. It alone picks adapters; the work is in the use cases it calls."""
+"""The store: the library's front door. The work is in the use cases it calls."""
 
 from __future__ import annotations
 
@@ -6,38 +6,30 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
-from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from . import graph
-from .blobs.derived import DerivedFiles
-from .blobs.local import LocalBlobs
-from .blobs.partial import Partials
 from .disk.disk import Disk
-from .disk.locks import Locks
-from .disk.session import Session
 from .errors import NotFound, Unsupported
 from .house import open_house
-from .images import Image, Images, Listed, local_name
+from .images import Image, Listed, local_name
 from .job import Job
 from .model.digest import Digest
 from .model.document import Document
 from .model.platform import Platform
 from .model.reference import Location
+from .parts import Parts
 from .ports import Lists, Source
 from .settings import Settings
 
 if TYPE_CHECKING:
-    from .catalog.sqlite import SqliteCatalog
     from .check import Checked, Usage
-    from .collect import Collect, Collected
-    from .containers import Containers
-    from .intake import Intake
-    from .materialise import Materialise, Mounted, Unpacked
-    from .transfer import Planned, Pulled, Transfer
+    from .collect import Collected
+    from .materialise import Mounted, Unpacked
+    from .transfer import Planned, Pulled
 
 NetworkMode = Literal["host", "none"]
 DriverName = Literal["auto", "erofs", "overlay", "directory"]
@@ -60,12 +52,9 @@ class Store:
     def __init__(self, settings: Settings, disk: Disk | None = None) -> None:
         """Use `Store.open`. `disk`: another one than the settings say, which faults can be put into."""
         self.settings = settings
-        self._disk = disk or Disk(settings.store, durable=settings.durability == "full")
-        open_house(self._disk)
-        self._locks = Locks(self._disk)
-        self._session = Session(self._disk, self._locks)
-        self._blobs = LocalBlobs(self._disk, self._session)
-        self._derived = DerivedFiles(self._disk, self._session, self._disk.boot())
+        disk = disk or Disk(settings.store, durable=settings.durability == "full")
+        open_house(disk)
+        self._parts = Parts(disk, settings.platform)
 
     @classmethod
     def open(cls, path: str | Path | None = None, *, settings: Settings | None = None) -> Store:
@@ -78,9 +67,9 @@ class Store:
     def close(self) -> None:
         """Idempotent. Mounts stay."""
         try:
-            self._derived.settle(older_than=_SETTLED)
+            self._parts.derived.settle(older_than=_SETTLED)
         finally:
-            self._session.close()
+            self._parts.session.close()
 
     def __enter__(self) -> Store:
         return self
@@ -92,7 +81,7 @@ class Store:
         if error is None:
             self.close()
         else:
-            self._session.close()
+            self._parts.session.close()
 
     # -- fetch ---------------------------------------------------------------------------------------------
 
@@ -108,7 +97,7 @@ class Store:
         location = Location.parse(reference)
         choice = self._choice(platform)
         with self._source(location, job) as source:
-            return self._transfer.pull(
+            return self._parts.transfer.pull(
                 source,
                 _asked(location),
                 _name(location, source),
@@ -124,7 +113,7 @@ class Store:
         location = Location.parse(reference)
         with self._source(location, job) as source:
             name = _name(location, source)
-            return self._transfer.plan(source, _asked(location), name, self._choice(platform), job)
+            return self._parts.transfer.plan(source, _asked(location), name, self._choice(platform), job)
 
     def remote_tags(self, repository: str, *, job: Job | None = None) -> Iterator[str]:
         """Tags of a repository (or layout, or archive) at its source, paged lazily."""
@@ -141,19 +130,19 @@ class Store:
 
     def images(self) -> list[Listed]:
         """Everything that has a name, sorted by name."""
-        return self._images.listed()
+        return self._parts.images.listed()
 
     def image(self, reference: str, *, platform: str | None = None) -> Image:
         """Find by name, digest, or a digest prefix of 6 hex or more. `NotFound` suggests near names."""
-        return self._images.image(reference, Platform.parse(platform) if platform else None)
+        return self._parts.images.image(reference, Platform.parse(platform) if platform else None)
 
     def digest(self, reference: str) -> Digest:
         """What a name points at."""
-        return self._images.resolve(reference).target.digest
+        return self._parts.images.resolve(reference).target.digest
 
     def document(self, reference: str) -> Document:
         """The manifest or index that a name points at, bytes as they came."""
-        return self._images.document(reference)
+        return self._parts.images.document(reference)
 
     def remote_document(self, reference: str, *, job: Job | None = None) -> Document:
         """The same from the source, nothing kept."""
@@ -174,36 +163,36 @@ class Store:
 
     def names(self) -> list[str]:
         """All names, sorted."""
-        return sorted(tagged.name for tagged in self._catalog.names())
+        return sorted(tagged.name for tagged in self._parts.catalog.names())
 
     def stored_document(self, digest: Digest, *, limit: int) -> Document | None:
         """A manifest or index by digest, None if it is not known as one; never more than `limit` bytes."""
-        known = self._catalog.find(digest)
-        raw = self._blobs.read(digest, limit) if known is not None and known.size <= limit else None
+        known = self._parts.catalog.find(digest)
+        raw = self._parts.blobs.read(digest, limit) if known is not None and known.size <= limit else None
         return Document.read(raw, known.media_type) if known is not None and raw is not None else None
 
     def blob(self, digest: Digest) -> tuple[Path, int]:
         """Path and size in bytes of a blob, to be read only. `NotFound`."""
-        size = self._blobs.size(digest)
+        size = self._parts.blobs.size(digest)
         if size is None:
             raise NotFound(f"blob {digest}: not in the store")
-        return Path(self._blobs.path(digest)), size
+        return Path(self._parts.blobs.path(digest)), size
 
     # -- name ----------------------------------------------------------------------------------------------
 
     def tag(self, source: str, new: str) -> Digest:
         """Give an image another name; the name moves if it is taken. Durable when it returns."""
-        return self._images.tag(source, new).target.digest
+        return self._parts.images.tag(source, new).target.digest
 
     def untag(self, reference: str) -> Digest:
         """Remove one name; the bytes stay until `gc`."""
-        return self._images.untag(reference).target.digest
+        return self._parts.images.untag(reference).target.digest
 
     def remove(self, reference: str, *, job: Job | None = None) -> Collected:
         """Remove a name, and what nothing else needs."""
-        tagged = self._images.untag(reference)
-        among = self._collect.below(tagged.target.digest) | ({tagged.original} if tagged.original else set())
-        return self._collect.run(job or self._job(), only=among)
+        tagged = self._parts.images.untag(reference)
+        among = self._parts.collect.below(tagged.target.digest) | ({tagged.original} if tagged.original else set())
+        return self._parts.collect.run(job or self._job(), only=among)
 
     # -- root file systems ---------------------------------------------------------------------------------
 
@@ -221,7 +210,7 @@ class Store:
         `Unsupported` when the driver cannot work here; `driver` of the result says which one it was.
         """
         image = self.image(reference, platform=platform)
-        return self._materialise.mount(image, Path(target) if target else None, driver, job or self._job())
+        return self._parts.materialise.mount(image, Path(target) if target else None, driver, job or self._job())
 
     def umount(self, target: str, *, lazy: bool = False) -> list[Mounted]:
         """Undo the mount at a directory, or all mounts of a name or digest. `NotFound`, `Busy`.
@@ -231,23 +220,23 @@ class Store:
         names = {target}
         if not target.startswith("/") and not Path(target).is_dir():
             with suppress(NotFound):  # removed since it was mounted: the mount is there all the same
-                names.add(self._images.resolve(target).name)
-        return self._materialise.umount(names, lazy=lazy)
+                names.add(self._parts.images.resolve(target).name)
+        return self._parts.materialise.umount(names, lazy=lazy)
 
     def mounts(self) -> list[Mounted]:
         """Mounts of this store that are there now."""
-        return self._materialise.mounts()
+        return self._parts.materialise.mounts()
 
     def unpack(
         self, reference: str, target: str | Path, *, platform: str | None = None, job: Job | None = None
     ) -> Unpacked:
         """Write the image's tree into a new or empty directory. Not root: ownership is recorded beside it."""
         image = self.image(reference, platform=platform)
-        return self._materialise.unpack(image, Path(target).absolute(), job or self._job())
+        return self._parts.materialise.unpack(image, Path(target).absolute(), job or self._job())
 
     def export(self, reference: str, out: BinaryIO, *, platform: str | None = None, job: Job | None = None) -> int:
         """The flattened tree as one tar; returns bytes written."""
-        return self._materialise.export(self.image(reference, platform=platform), out, job or self._job())
+        return self._parts.materialise.export(self.image(reference, platform=platform), out, job or self._job())
 
     def bundle(
         self,
@@ -263,7 +252,9 @@ class Store:
         from .containers import Process
 
         image = self.image(reference, platform=platform)
-        return self._containers.bundle(image, Path(target).absolute(), Process(command), driver, job or self._job())
+        return self._parts.containers.bundle(
+            image, Path(target).absolute(), Process(command), driver, job or self._job()
+        )
 
     def run(
         self,
@@ -284,35 +275,34 @@ class Store:
 
         process = Process(command, environment, workdir, user, terminal, network)
         image = self.image(reference, platform=platform)
-        return self._containers.run(image, process, driver, self.settings.runtime, job or self._job())
+        return self._parts.containers.run(image, process, driver, self.settings.runtime, job or self._job())
 
     # -- keep ----------------------------------------------------------------------------------------------
 
-    def gc(self, *, dry_run: bool = False, derived: bool = False, job: Job | None = None) -> Collected:
+    def gc(
+        self, *, dry_run: bool = False, derived: bool = False, partials: bool = False, job: Job | None = None
+    ) -> Collected:
         """Remove what no name reaches and nobody uses. Safe beside running pulls.
 
         `derived`: also plain tars, EROFS images and unpacked layers of images that are kept but not mounted.
+        `partials`: also half-done downloads of the last 24 hours.
         """
-        return self._collect.run(job or self._job(), dry_run=dry_run, derived=derived)
+        return self._parts.collect.run(job or self._job(), dry_run=dry_run, derived=derived, partials=partials)
 
     def fsck(self, *, quick: bool = False, repair: bool = False, job: Job | None = None) -> Checked:
         """Check every blob against its name and everything else against the blobs.
 
         Changes nothing unless `repair`: damaged blobs are moved aside for the next pull, damaged derived files go.
         """
-        from .catalog.names import Names
-        from .check import Check
-
-        names = Names(self._disk, self._locks, self._session)
-        return Check(self._disk, self._blobs, self._derived, names).run(job or self._job(), quick=quick, repair=repair)
+        return self._parts.check.run(job or self._job(), quick=quick, repair=repair)
 
     def df(self) -> Usage:
         """What the store takes."""
         from .check import usage
 
-        return usage(self._disk, self._blobs, len(self.names()))
+        return usage(self._parts.disk, self._parts.blobs, len(self.names()))
 
-    # -- parts, made when first needed so that a command imports only what it uses --------------------------
+    # -- within ---------------------------------------------------------------------------------------------
 
     def _job(self) -> Job:
         return Job(workers=self.settings.workers)
@@ -325,65 +315,7 @@ class Store:
     def _source(self, location: Location, job: Job) -> AbstractContextManager[Source]:
         from .sources import open_source
 
-        return open_source(location, self.settings, self._disk, self._session, job)
-
-    @cached_property
-    def _catalog(self) -> SqliteCatalog:
-        from .catalog.names import Names
-        from .catalog.sqlite import SqliteCatalog
-
-        names = Names(self._disk, self._locks, self._session)
-
-        def rebuild(catalog: SqliteCatalog) -> None:
-            for tagged in names.all().values():
-                catalog.add(graph.known_facts(tagged.target.digest, self._blobs.read))
-
-        return SqliteCatalog(self._disk, names, rebuild)
-
-    @cached_property
-    def _images(self) -> Images:
-        return Images(self._blobs, self._catalog, self.settings.platform)
-
-    @cached_property
-    def _intake(self) -> Intake:
-        from .intake import Intake
-
-        return Intake(self._disk, self._locks, self._session, self._blobs, self._derived)
-
-    @cached_property
-    def _transfer(self) -> Transfer:
-        from .transfer import Transfer
-
-        return Transfer(
-            self._disk,
-            self._blobs,
-            Partials(self._disk),
-            self._catalog,
-            self._images,
-            self._intake,
-            self._session,
-            lambda diff_ids, job: self._materialise.make_ready(diff_ids, job),
-        )
-
-    @cached_property
-    def _materialise(self) -> Materialise:
-        from .materialise import Materialise
-
-        return Materialise(self._disk, self._locks, self._blobs, self._derived, self._intake, self._session)
-
-    @cached_property
-    def _containers(self) -> Containers:
-        from .containers import Containers
-
-        return Containers(self._materialise)
-
-    @cached_property
-    def _collect(self) -> Collect:
-        from .catalog.names import Names
-        from .collect import Collect
-
-        names = Names(self._disk, self._locks, self._session)
-        return Collect(self._disk, self._locks, self._blobs, self._derived, names, self._catalog, self._materialise)
+        return open_source(location, self.settings, self._parts.disk, self._parts.session, job)
 
 
 def _name(location: Location, source: Source) -> str:

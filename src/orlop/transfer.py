@@ -91,7 +91,7 @@ class Transfer:
 
     def _execute(self, source: Source, plan: Plan, name: str, started: float, *, prepare: bool, job: Job) -> Pulled:
         root = plan.root
-        self._announce(plan, job=job)
+        self._announce(plan, prepare=prepare, job=job)
         taken = self._take(source, plan.leaves, prepare=prepare, job=job)
         # the disk has time for the one while the other is worked out
         with beside(job, lambda child: self._prepare_mounts(plan, child) if prepare else None):
@@ -149,15 +149,17 @@ class Transfer:
         run_all(job, [task(leaf) for leaf in leaves])
         return taken
 
-    def _announce(self, plan: Plan, *, job: Job) -> None:
+    def _announce(self, plan: Plan, *, prepare: bool, job: Job) -> None:
         """Say what is to come, and refuse early what cannot fit."""
         missing = [leaf.descriptor for leaf in plan.leaves if not self._there(leaf.descriptor)]
         need = sum(max(0, wanted.size - self._partials.kept(wanted.digest)) for wanted in missing)
+        # a plain layer is no smaller than the blob it comes from
+        plain = sum(leaf.descriptor.size for leaf in plan.leaves if prepare and not self._intake.prepared(leaf))
         free = self._disk.free()
-        if need > free:
+        if need + plain > free:
             raise NoSpace(
-                f"{self._disk.root}: no space: {free} bytes free, the image needs {need} more",
-                hint="free some space or use another --store",
+                f"{self._disk.root}: no space: {free} bytes free, the image needs at least {need + plain} more",
+                hint="free some space (orlop gc --partials drops half-done downloads), or use another --store",
             )
         job.progress(Event("plan", plan.root.digest, total=need, count=len(missing)))
         for note in plan.notes:

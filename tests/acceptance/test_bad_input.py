@@ -122,6 +122,15 @@ def test_ST03_no_space(tmp_path: Path, small_disk: Path, compression: str) -> No
 
 
 @pytest.mark.root
+def test_ST03_a_plain_layer_that_will_not_fit_is_refused_before_it_is_fetched(tmp_path: Path, small_disk: Path) -> None:
+    image = make_image([make_layer({"noise": os.urandom(5 << 20)})], compression="none")
+    write_layout(tmp_path / "layout", {"one": image})
+    _fails(small_disk / "store", "pull", f"oci:{tmp_path}/layout:one", status=7, says="at least 10")
+    with opened(small_disk / "store") as store:
+        assert store.df().partial_bytes == 0
+        assert store.pull(f"oci:{tmp_path}/layout:one", download_only=True).digest == image.digest
+
+
 @pytest.mark.root
 def test_no_permission(stranger: Stranger) -> None:
     done = stranger("-m", "orlop", "--store", "/var/lib/orlop-of-root/store", "images")

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from orlop.errors import Cancelled, Damaged
 from orlop.job import Job
 from orlop.model.digest import Digest
 from orlop.store import Store
-from tests.support.images import MadeImage, small_image, write_layout
+from orlop.transfer import Pulled
+from tests.support.images import MadeImage, make_image, make_layer, small_image, write_layout
 from tests.support.stores import files_below, opened
+from tests.support.throttled import throttled
 
 
 @pytest.fixture
@@ -30,8 +35,8 @@ def _flip(path: Path, place: int) -> None:
     path.chmod(mode)
 
 
-def _pull(store: Store, tmp_path: Path) -> None:
-    store.pull(f"oci:{tmp_path}/layout:one")
+def _pull(store: Store, tmp_path: Path) -> Pulled:
+    return store.pull(f"oci:{tmp_path}/layout:one")
 
 
 @pytest.mark.parametrize("fault", ["flip", "truncate", "extend"])
@@ -83,6 +88,47 @@ def test_strays_missing_blobs_and_loose_modes_are_named(tmp_path: Path, image: M
         assert kinds == {"stray": "blobs/sha256/README", "missing": layer, "mode": image.digest}
         store.fsck(repair=True)
         assert {finding.kind for finding in store.fsck().findings} == {"stray", "missing"}
+
+
+def test_names_that_cannot_be_read_are_told_and_make_no_garbage(tmp_path: Path, image: MadeImage) -> None:
+    with opened(tmp_path / "store") as store:
+        _pull(store, tmp_path)
+        index = tmp_path / "store/index.json"
+        index.write_bytes(index.read_bytes()[:-10])
+        for repair in (False, True):
+            (finding,) = store.fsck(repair=repair).findings
+            assert (finding.kind, finding.subject, finding.mended) == ("name", "index.json", False)
+        with pytest.raises(Damaged):
+            store.gc()
+        index.unlink()
+        pulled = _pull(store, tmp_path)
+        assert store.gc().removed == ()
+        assert pulled.present == sum(layer.size for layer in image.document.layers)
+        assert store.fsck().findings == ()
+
+
+def test_half_done_downloads_go_when_asked_unless_somebody_goes_on_with_them(tmp_path: Path) -> None:
+    image = make_image([make_layer({"noise": os.urandom(3 << 20)})])
+    layer = image.document.layers[0]
+    with throttled({"1": image}, rate=1e6) as registry, opened(tmp_path / "store", insecure=[registry.host]) as store:
+        job = Job()
+
+        def pull() -> None:
+            with pytest.raises(Cancelled):
+                store.pull(f"docker://{registry.host}/app:1", job=job)
+
+        thread = threading.Thread(target=pull)
+        thread.start()
+        while store.df().partial_bytes == 0:
+            time.sleep(0.02)
+        assert store.gc(partials=True).partials == 0
+        job.stop()
+        thread.join()
+        assert store.gc().partials == 0
+        assert store.gc(partials=True, dry_run=True).partials == 1
+        assert store.gc(partials=True).partials == 1
+        assert store.df().partial_bytes == 0
+        assert store.pull(f"docker://{registry.host}/app:1").fetched > layer.size
 
 
 def test_what_can_be_made_again_is_freed_when_asked(tmp_path: Path, image: MadeImage) -> None:

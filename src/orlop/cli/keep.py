@@ -13,11 +13,12 @@ from .lazy import Command
 @click.command(cls=Command)
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @click.option("--derived", is_flag=True, help="Also what can be made again: plain layers and mountable images.")
+@click.option("--partials", is_flag=True, help="Also downloads that were cut in the last 24 hours.")
 @options.as_json
 @click.pass_obj
-def gc(app: App, dry_run: bool, derived: bool, as_json: bool) -> None:
+def gc(app: App, dry_run: bool, derived: bool, partials: bool, as_json: bool) -> None:
     """Free what no name reaches and nobody uses. Safe while others pull."""
-    collected = app.store().gc(dry_run=dry_run, derived=derived, job=app.job())
+    collected = app.store().gc(dry_run=dry_run, derived=derived, partials=partials, job=app.job())
     app.finish()
     if as_json:
         output.document(

@@ -1,0 +1,107 @@
+"""The parts of one open store, each made when it is first needed, so that a command imports only what it uses.
+
+Which adapter stands where is chosen here and in `sources`, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from . import graph
+from .blobs.derived import DerivedFiles
+from .blobs.local import LocalBlobs
+from .blobs.partial import Partials
+from .disk.disk import Disk
+from .disk.locks import Locks
+from .disk.session import Session
+from .images import Images
+from .model.platform import Platform
+
+if TYPE_CHECKING:
+    from .catalog.names import Names
+    from .catalog.sqlite import SqliteCatalog
+    from .check import Check
+    from .collect import Collect
+    from .containers import Containers
+    from .intake import Intake
+    from .materialise import Materialise
+    from .transfer import Transfer
+
+
+class Parts:
+    """What works on one store's directory. `platform` is the one that is meant when nobody says."""
+
+    def __init__(self, disk: Disk, platform: Platform) -> None:
+        self._platform = platform
+        self.disk = disk
+        self.locks = Locks(disk)
+        self.session = Session(disk, self.locks)
+        self.blobs = LocalBlobs(disk, self.session)
+        self.derived = DerivedFiles(disk, self.session, disk.boot())
+
+    @cached_property
+    def names(self) -> Names:
+        from .catalog.names import Names
+
+        return Names(self.disk, self.locks, self.session)
+
+    @property
+    def check(self) -> Check:
+        """A fresh one each time: it gathers what it finds."""
+        from .check import Check
+
+        return Check(self.disk, self.blobs, self.derived, self.names)
+
+    @cached_property
+    def catalog(self) -> SqliteCatalog:
+        from .catalog.sqlite import SqliteCatalog
+
+        def rebuild(catalog: SqliteCatalog) -> None:
+            for tagged in self.names.all().values():
+                catalog.add(graph.known_facts(tagged.target.digest, self.blobs.read))
+
+        return SqliteCatalog(self.disk, self.names, rebuild)
+
+    @cached_property
+    def images(self) -> Images:
+        return Images(self.blobs, self.catalog, self._platform)
+
+    @cached_property
+    def intake(self) -> Intake:
+        from .intake import Intake
+
+        return Intake(self.disk, self.locks, self.session, self.blobs, self.derived)
+
+    @cached_property
+    def transfer(self) -> Transfer:
+        from .transfer import Transfer
+
+        return Transfer(
+            self.disk,
+            self.blobs,
+            Partials(self.disk),
+            self.catalog,
+            self.images,
+            self.intake,
+            self.session,
+            lambda diff_ids, job: self.materialise.make_ready(diff_ids, job),
+        )
+
+    @cached_property
+    def materialise(self) -> Materialise:
+        from .materialise import Materialise
+
+        return Materialise(self.disk, self.locks, self.blobs, self.derived, self.intake, self.session)
+
+    @cached_property
+    def containers(self) -> Containers:
+        from .containers import Containers
+
+        return Containers(self.materialise)
+
+    @cached_property
+    def collect(self) -> Collect:
+        from .collect import Collect
+
+        return Collect(self.disk, self.locks, self.blobs, self.derived, self.names, self.catalog, self.materialise)
