@@ -62,15 +62,17 @@ class Stacked(NamedTuple):
     model: Model
 
 
-class _Choices:
+class Choices:
+    """Decisions, each by one byte of a recipe; with nothing left always the first."""
+
     def __init__(self, recipe: bytes) -> None:
         self._rest = iter(recipe)
 
     def of(self, options: Sequence[T]) -> T:
-        return options[next(self._rest) % len(options)]
+        return options[next(self._rest, 0) % len(options)]
 
     def one_in(self, count: int) -> bool:
-        return next(self._rest) % count == count - 1
+        return next(self._rest, 0) % count == count - 1
 
 
 def stacked(recipes: Sequence[Sequence[bytes]], *, tidy: bool = False) -> Stacked:
@@ -86,7 +88,7 @@ def stacked(recipes: Sequence[Sequence[bytes]], *, tidy: bool = False) -> Stacke
         found: list[Entry] = []
         at = 0
         for recipe in layer:
-            choices = _Choices(recipe)
+            choices = Choices(recipe)
             made = _entry(choices, model)
             if tidy:
                 made = _tidied(made)
@@ -105,7 +107,7 @@ def stacked(recipes: Sequence[Sequence[bytes]], *, tidy: bool = False) -> Stacke
 
 
 def _is_no_whiteout(recipe: bytes) -> bool:
-    return b".wh." not in _entry(_Choices(recipe), Model()).name
+    return b".wh." not in _entry(Choices(recipe), Model()).name
 
 
 def _tidied(made: Entry) -> Entry:
@@ -119,7 +121,7 @@ def _tidied(made: Entry) -> Entry:
     return made._replace(xattrs=tuple((k, v) for k, v in made.xattrs if v and not any(part in k for part in odd)))
 
 
-def _entry(choices: _Choices, model: Model) -> Entry:
+def _entry(choices: Choices, model: Model) -> Entry:
     kind = choices.of(_KINDS)
     parents = [choices.of(_PARTS) for _ in range(choices.of([0, 1, 1, 2, 2, 3]))]
     leaf = choices.of(_PARTS)
@@ -154,7 +156,7 @@ def _entry(choices: _Choices, model: Model) -> Entry:
     return Entry(kind, name, link, mode, uid, gid, mtime, size, 0, major, minor, tuple(xattrs))
 
 
-def _written(made: Entry, stamp: bytes, choices: _Choices) -> tuple[bytes, int]:
+def _written(made: Entry, stamp: bytes, choices: Choices) -> tuple[bytes, int]:
     """The member in some dialect, and where in it the data starts."""
     data = (stamp * made.size)[: made.size]
     whole = made.mtime_ns % 1_000_000_000 == 0

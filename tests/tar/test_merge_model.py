@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +12,7 @@ from orlop.errors import Invalid, Unsafe
 from orlop.model.tree import Entry, Inode, Kind, Tree
 from orlop.tar.changes import Changes, layer_changes
 from orlop.tar.merge import merge
+from tests.support.soak import times
 from tests.tar.naive import Model, Refused
 
 _PARTS = st.sampled_from([b"a", b"a", b"b"])
@@ -67,7 +69,8 @@ def modelled(layers: Sequence[Sequence[Entry]]) -> dict[bytes, tuple[object, ...
     return model.facts()
 
 
-@settings(max_examples=300, deadline=None)
+@pytest.mark.soak
+@settings(max_examples=times(300, 10_000))
 @given(_LAYERS)
 def test_EX14_random_layers_give_the_tree_of_the_naive_model(layers: list[list[Entry]]) -> None:
     expected = modelled(layers)
@@ -115,7 +118,8 @@ class Overlay:
         return {path: (*what, first[identity]) for path, (what, identity) in self.view.items()}
 
 
-@settings(max_examples=300, deadline=None)
+@pytest.mark.soak
+@settings(max_examples=times(300, 10_000))
 @given(_LAYERS)
 def test_changes_of_layers_stacked_as_overlayfs_does_give_each_tree(layers: list[list[Entry]]) -> None:
     try:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from orlop.errors import Error, Invalid, Unsafe, Unsupported
 from orlop.model.tree import Entry, Kind
 from orlop.tar.reader import read_entries
+from tests.support.soak import times
 from tests.support.tars import (
     BLOCK,
     END,
@@ -322,7 +323,8 @@ _BYTES = st.one_of(st.integers(0, 255), st.sampled_from(b"\0 01789-+/xgLKS25\x80
 
 
 @pytest.mark.peer
-@settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.soak
+@settings(max_examples=times(1500, 50_000), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from(sorted(SAME) + sorted(REFUSED)),
     st.lists(st.tuples(st.integers(0, 7), _PLACES, _BYTES), max_size=4),
