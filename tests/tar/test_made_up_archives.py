@@ -21,6 +21,7 @@ _NAMES: list[str | bytes] = [
     *("a", "b", "x/y", "d/", "é", "n" * 100, "n" * 99, "./", "../z", "/abs", b"\xff", b"a\0b", "d//", "-"),
     *("", " ", b"\x01", "a" * 100 + "/"),
 ]
+_LINKS: list[str | bytes] = ["t", "l" * 100, b"a\0b", ""]
 _KINDS = [b"0", b"0", b"0", b"5", b"2", b"1", b"\0", b"3", b"4", b"6", b"7", b"0", b"5", b"S", b"V", b"A"]
 _MAGICS = [USTAR, USTAR, USTAR, GNU, V7, b"ustar\0\0\0", b"ustar 00", b"USTAR\x0000"]
 _PREFIXES = [b"", b"", b"", b"p", b"p" * 155, b"00000000001\x0000000000002\0", b"p\0q"]
@@ -98,7 +99,7 @@ def _member(recipe: bytes) -> bytes:
             choices.of(_NAMES),
             kind,
             size=size,
-            link=choices.of(["t", "l" * 100, b"a\0b", ""]) if kind in (b"1", b"2") else "",
+            link=choices.of(_LINKS) if kind in (b"1", b"2") else "",
             magic=choices.of(_MAGICS),
             prefix=choices.of(_PREFIXES),
             mode=_number(choices, 8) if odd == "mode" else 0o644,
