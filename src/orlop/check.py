@@ -172,7 +172,7 @@ class Check:
                 text = error.message
             if text:
                 if self._repair:
-                    self._derived.discard(kind, digest)
+                    self._derived.discard([(kind, digest)])
                 self._found("derived", f"{kind} {digest}", text, mended=self._repair)
         return len(digests)
 

@@ -40,6 +40,7 @@ class Collected:
 
 @dataclass
 class _Needed:
+    leases: set[Digest] = field(default_factory=set)  # what running processes have in hand
     blobs: set[Digest] = field(default_factory=set)
     derived: set[Digest] = field(default_factory=set)
     used: set[Digest] = field(default_factory=set)  # of the derived, what mounts and running processes stand on
@@ -76,7 +77,8 @@ class Collect:
         partials: bool = False,
         only: Iterable[Digest] | None = None,
     ) -> Collected:
-        """Remove all garbage, or, with `only`, what of these digests is garbage. Waits for another one.
+        """Remove all garbage and what crashes left, or, with `only`, what of these digests is garbage.
+        Waits for another one.
 
         `derived`: what is derived counts as garbage unless it is in use this moment. `partials`: so do half-done
         downloads that nobody goes on with this moment, else those of more than a day.
@@ -105,12 +107,12 @@ class Collect:
             if not dry_run:
                 for digest in blobs:
                     self._blobs.delete(digest)
-                for kind, digest in files:
-                    self._derived.discard(kind, digest)
+                self._derived.discard(files)
                 for name in stale:
                     self._partials.remove(name)
                 if among is None:
                     self._materialise.clear()
+                    self._locks.clear()
         if blobs and not dry_run:
             self._catalog.forget(blobs)
         return Collected(tuple(blobs), len(files), len(stale), freed)
@@ -122,8 +124,8 @@ class Collect:
         return needed.blobs | needed.derived
 
     def _needed(self, job: Job) -> _Needed:
-        needed = _Needed()
         leases = leased(self._disk)
+        needed = _Needed(leases)
         needed.blobs |= leases
         needed.used |= leases | self._materialise.in_use()
         needed.derived |= needed.used
@@ -162,9 +164,12 @@ class Collect:
         for name in self._partials.names():
             if (digest := digest_of(name)) is None:
                 continue  # a stray file, not ours to remove
+            if digest in needed.leases:
+                continue
             found = self._disk.status(f"partial/{name}/extents")
             fresh = found is not None and grace > 0 and time.time() - found.st_mtime <= grace
-            if digest not in needed.blobs and not fresh:
+            # with the blob there it was finished, but its process did not come to clearing it away
+            if self._blobs.size(digest) is not None or (digest not in needed.blobs and not fresh):
                 stale.append(name)
         return stale
 

@@ -108,12 +108,14 @@ class Images:
         return self.name(Tagged(str(reference), tagged.target, tagged.origin, "", tagged.original))
 
     def name(self, wanted: Tagged) -> Tagged:
-        """Make a name point where `wanted` says. Nothing is written if it does already."""
+        """Make a name point where `wanted` says; left as it is if it does already. Durable when it returns."""
+        # some of what is named may have been put there by a process that was killed before it could sync that
+        self._blobs.sync_names()
         while True:
             there = self._catalog.resolve(wanted.name)
-            if there is not None and there.target.digest == wanted.target.digest:
-                return there
             stamped = Tagged(wanted.name, wanted.target, wanted.origin, _now(), wanted.original)
+            if there is not None and there.target.digest == wanted.target.digest:
+                stamped = there
             if self._catalog.swap(wanted.name, there.target.digest if there else None, stamped):
                 return stamped
 

@@ -76,11 +76,12 @@ class Intake:
         A blob that is there but not itself is moved aside and fetched again. `Mismatch` after two tries.
         """
         wanted = leaf.descriptor
-        if self.ready(leaf, prepare=prepare):
+        if self.ready(leaf, prepare=prepare) and not self._partials.left(wanted.digest):
             job.progress(Event("exists", wanted.digest, wanted.size, wanted.size))
             return Taken()
         with self._locks.digest(wanted.digest, job):
             if self.ready(leaf, prepare=prepare):
+                self._partials.finished(wanted.digest)
                 job.progress(Event("exists", wanted.digest, wanted.size, wanted.size))
                 return Taken()
             if self._blobs.size(wanted.digest) is not None:

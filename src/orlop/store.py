@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from . import graph
 from .disk.disk import Disk
-from .errors import NotFound, Unsupported
+from .errors import NoSpace, NotFound, Unsupported
 from .house import open_house
 from .images import Image, Listed, local_name
 from .job import Job
@@ -67,7 +67,8 @@ class Store:
     def close(self) -> None:
         """Idempotent. Mounts stay."""
         try:
-            self._parts.derived.settle(older_than=_SETTLED)
+            with suppress(NoSpace):  # a full disk takes no marks; nothing is lost, a later close writes them
+                self._parts.derived.settle(older_than=_SETTLED)
         finally:
             self._parts.session.close()
 
@@ -77,7 +78,7 @@ class Store:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # what went wrong inside is the news, not that a full disk takes no marks either
+        # what went wrong inside is the news, not what goes wrong here because of it
         if error is None:
             self.close()
         else:

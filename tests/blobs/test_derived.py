@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from orlop.blobs.derived import DerivedFiles
+from orlop.disk.disk import Disk
+from orlop.errors import Damaged
 from orlop.model.digest import Digest
 from tests.support.stores import parts
 
@@ -75,6 +77,33 @@ def test_ST02_flips_and_truncations_are_found(tmp_path: Path) -> None:
         assert derived.path("erofs", DIGEST) is None  # a short one is not even offered
 
 
+class _Failing(Disk):
+    def sync(self, descriptor: int) -> None:
+        raise Damaged("file: cannot sync: input/output error")
+
+
+def test_ST04_a_derived_file_that_could_not_be_synced_is_made_again(tmp_path: Path) -> None:
+    with parts(tmp_path / "store") as (disk, _, session):
+        derived = DerivedFiles(disk, session, "boot")
+        derived.put("index", DIGEST, b"content")
+        assert derived.path("index", DIGEST) is not None
+        with pytest.raises(Damaged):
+            DerivedFiles(_Failing(tmp_path / "store"), session, "boot").settle(older_than=-1)
+        assert derived.path("index", DIGEST) is None
+        assert derived.settle(older_than=-1) == 0
+
+
+def test_a_derived_file_without_a_mark_is_no_fault_and_not_trusted(tmp_path: Path) -> None:
+    with parts(tmp_path / "store") as (disk, _, session):
+        derived = DerivedFiles(disk, session, "boot")
+        derived.put("index", DIGEST, b"content")
+        disk.remove(f"derived/index/sha256-{DIGEST.encoded}.mark")
+        assert derived.damage("index", DIGEST) == ""
+        assert derived.path("index", DIGEST) is None
+        derived.put("index", DIGEST, b"content again")
+        assert (tmp_path / f"store/derived/index/sha256-{DIGEST.encoded}").read_bytes() == b"content again"
+
+
 def test_directories_are_replaced_and_raced_for(tmp_path: Path) -> None:
     with parts(tmp_path / "store") as (disk, _, session):
         derived = DerivedFiles(disk, session, "boot")
@@ -84,6 +113,6 @@ def test_directories_are_replaced_and_raced_for(tmp_path: Path) -> None:
                 (path / word).write_text(word)
         found = derived.path("directory", DIGEST)
         assert found is not None
-        assert derived.discard("directory", DIGEST) > 0
+        derived.discard([("directory", DIGEST)])
         assert derived.path("directory", DIGEST) is None
         assert derived.digests("directory") == []

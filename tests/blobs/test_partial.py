@@ -17,6 +17,7 @@ from orlop.errors import Cancelled, Damaged, Unavailable
 from orlop.job import Job
 from orlop.model.digest import Digest
 from tests.support.stores import parts
+from tests.support.unprivileged import permissions_count
 
 CONTENT = os.urandom(300_000)
 DIGEST = Digest.of(CONTENT)
@@ -54,6 +55,26 @@ def test_a_record_cut_in_the_middle_is_not_believed(tmp_path: Path) -> None:
             partial.write(1000, CONTENT[1000:2000])
         with partials.open(DIGEST, len(CONTENT)) as partial:
             assert partial.missing() == [(2000, len(CONTENT))]
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_ST07_what_a_process_killed_while_it_published_left_is_taken_up(tmp_path: Path, linked: bool) -> None:
+    with parts(tmp_path / "store") as (disk, _, _session), permissions_count():
+        partials = Partials(disk)
+        with partials.open(DIGEST, len(CONTENT)) as partial:
+            partial.write(0, CONTENT)
+        name = f"partial/sha256-{DIGEST.encoded}/data"
+        descriptor = disk.open(name)
+        disk.seal(descriptor)
+        disk.close(descriptor)
+        blob = tmp_path / "store/blobs/sha256" / DIGEST.encoded
+        if linked:
+            os.link(disk.path(name), blob)
+        with partials.open(DIGEST, len(CONTENT)) as partial:
+            # with the second name it is a blob, and must not be written to
+            assert partial.missing() == ([(0, len(CONTENT))] if linked else [])
+            partial.write(0, bytes(len(CONTENT)))
+        assert not linked or blob.read_bytes() == CONTENT
 
 
 def test_ST01_extents_beyond_the_data_are_not_believed(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ class Raising:
     def images(self) -> NoReturn:
         raise self.error
 
-    def close(self) -> None:
+    def __exit__(self, *error: object) -> None:
         pass
 
 

@@ -51,6 +51,18 @@ def test_ST07_a_killed_holder_frees_its_lock(tmp_path: Path) -> None:
         assert DIGEST.encoded not in "".join(disk.names("locks"))
 
 
+def test_ST07_a_collection_clears_the_locks_of_killed_holders_and_no_others(tmp_path: Path) -> None:
+    with parts(tmp_path / "store") as (disk, locks, _):
+        dead = Digest.of(b"dead")
+        killed = start_python(_HOLD, disk.root, dead)
+        assert killed.stdout is not None
+        killed.stdout.readline()
+        kill(killed)
+        with locks.digest(DIGEST, Job()), locks.names():
+            locks.clear()
+            assert disk.names("locks") == ["names", f"sha256-{DIGEST.encoded}"]
+
+
 def test_many_threads_never_hold_one_digest_together(tmp_path: Path) -> None:
     inside, worst = 0, 0
 

@@ -13,7 +13,10 @@ MODULES = [
     *(SOURCE / "blobs").glob("*.py"),
     *(SOURCE / "catalog").glob("*.py"),
     *(SOURCE / "disk" / name for name in ("locks.py", "session.py")),
-    *(SOURCE / f"{name}.py" for name in ("check", "collect", "download", "house", "intake", "store", "transfer")),
+    *(
+        SOURCE / f"{name}.py"
+        for name in ("check", "collect", "download", "house", "intake", "parts", "store", "transfer")
+    ),
 ]
 HARMLESS = {"environ", "geteuid", "strerror"}
 HARMLESS_PATHS = {"basename", "dirname"}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 from ..disk.disk import Disk
 from ..disk.locks import Locks
 from ..disk.session import Session
-from ..errors import Invalid, NotFound
+from ..errors import Error, Invalid, NotFound
 from ..model.digest import Digest
 
 KINDS = ("tar", "index", "erofs", "overlay", "directory")
@@ -91,7 +91,10 @@ class DerivedFiles:
         with self._locks.derived():
             if self.path(kind, digest) is not None:
                 return  # another process was faster with the same thing, and may be using it
-            self._clear(name)
+            if self._unmark(kind, digest):
+                self._disk.sync_directory(f"derived/{kind}")
+            if self._disk.is_directory(name):
+                self._disk.remove_tree(name)
             self._disk.replace(scratch, name)
             self._write_mark(name, Mark(self._boot, False, size or 0, sha256), durable=False)
         self._disk.make_directory("derived/unsynced")
@@ -110,16 +113,29 @@ class DerivedFiles:
         self._disk.make_directory("derived/opened")
         self._disk.replace(scratch, f"derived/opened/{blob.algorithm}-{blob.encoded}")
 
-    def discard(self, kind: str, digest: Digest) -> int:
-        """Remove one; returns bytes freed. Idempotent."""
-        name = _place(kind, digest)
-        if kind == "tar":
-            for opened in self._disk.names("derived/opened"):
-                if self._disk.read(f"derived/opened/{opened}", _MARK_BYTES) == digest.encode():
-                    self._disk.remove(f"derived/opened/{opened}")
-        self._disk.remove(f"{name}.mark")
+    def discard(self, files: Iterable[tuple[str, Digest]]) -> None:
+        """Remove some, each a kind and a digest. Idempotent."""
+        doomed = list(files)
+        self._forget_opened({digest for kind, digest in doomed if kind == "tar"})
+        names = [_place(kind, digest) for kind, digest in doomed]
+        for kind in {kind for kind, digest in doomed if self._unmark(kind, digest)}:
+            self._disk.sync_directory(f"derived/{kind}")
+        for name in names:
+            self._disk.remove_tree(name)
+
+    def _unmark(self, kind: str, digest: Digest) -> bool:
+        """Remove a mark; True if that must be synced before anything else gets the name of what it was for: the
+        old mark and the new bytes are not what a power cut may leave."""
+        mark = self.mark(kind, digest)
+        self._disk.remove(f"{_place(kind, digest)}.mark")
         self._disk.remove(f"derived/unsynced/{kind}.{digest.algorithm}-{digest.encoded}")
-        return self._disk.remove_tree(name)
+        return mark is not None and mark.synced
+
+    def _forget_opened(self, diff_ids: set[Digest]) -> None:
+        for opened in self._disk.names("derived/opened") if diff_ids else ():
+            raw = self._disk.read(f"derived/opened/{opened}", _MARK_BYTES) or b""
+            if raw.decode("ascii", errors="replace") in diff_ids:
+                self._disk.remove(f"derived/opened/{opened}")
 
     def digests(self, kind: str) -> list[Digest]:
         """Everything of a kind, trusted or not."""
@@ -142,18 +158,24 @@ class DerivedFiles:
             if found is not None and time.time() - found.st_mtime < older_than:
                 continue
             if found is not None and mark is not None and mark.boot == self._boot:
-                self._sync(kind, name)
+                try:
+                    self._sync(kind, name)
+                except Error:
+                    # a second sync would not tell any more that some of it was never written
+                    self.discard([(kind, digest)])
+                    raise
                 self._write_mark(name, Mark(mark.boot, True, mark.size, mark.sha256), durable=True)
                 done += 1
             self._disk.remove(f"derived/unsynced/{waiting}")
         return done
 
     def damage(self, kind: str, digest: Digest) -> str:
-        """What is wrong with a derived file, read in full; "" if nothing is. Directories are not read."""
+        """What is wrong with a derived file, read in full; "" if nothing is. Directories are not read.
+
+        One without a mark is no fault: a crash left it, and whoever needs it makes it again.
+        """
         mark = self.mark(kind, digest)
-        if mark is None:
-            return "has no mark, so it was never finished"
-        if kind in ("overlay", "directory") or not (mark.synced or mark.boot == self._boot):
+        if mark is None or kind in ("overlay", "directory") or not (mark.synced or mark.boot == self._boot):
             return ""  # not trusted anyway, or checked by its use
         try:
             size, sha256 = _hash(self._disk, _place(kind, digest), mark.size)
@@ -162,11 +184,6 @@ class DerivedFiles:
         if size != mark.size:
             return f"has {size} bytes, expected {mark.size}"
         return "" if sha256 == mark.sha256 else "its bytes have another digest"
-
-    def _clear(self, name: str) -> None:
-        self._disk.remove(f"{name}.mark")
-        if self._disk.is_directory(name):
-            self._disk.remove_tree(name)
 
     def _write_mark(self, name: str, mark: Mark, *, durable: bool) -> None:
         fields = {"boot": mark.boot, "synced": mark.synced, "size": mark.size, "sha256": mark.sha256}

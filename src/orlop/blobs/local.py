@@ -57,6 +57,11 @@ class LocalBlobs:
                 draft.write(content)
                 draft.publish()
 
+    def sync_names(self) -> None:
+        """That blobs are there is durable when this returns, whichever process put them there."""
+        for algorithm in ALGORITHMS:
+            self._disk.sync_directory(f"blobs/{algorithm}")
+
     def delete(self, digest: Digest) -> None:
         self._disk.remove(place(digest))
 

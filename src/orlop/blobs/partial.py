@@ -43,6 +43,7 @@ class Partial:
         self._followed = 0
         self._lost = False
         disk.make_directory(self._name)
+        self._unseal()
         self._data = disk.create(f"{self._name}/data", keep=True)
         self._log = disk.create(f"{self._name}/extents", keep=True)
         self._logged = 0
@@ -151,15 +152,32 @@ class Partial:
         self._forget()
 
     def close(self) -> None:
-        if self._lost:
-            self.discard()
-        for descriptor in (self._data, self._log):
-            self._disk.close(descriptor)
+        try:
+            if self._lost:
+                self.discard()
+        finally:
+            for descriptor in (self._data, self._log):
+                self._disk.close(descriptor)
 
     def _forget(self) -> None:
         for name in ("extents", "state"):
             self._disk.remove(f"{self._name}/{name}")
         self._disk.remove_directory(self._name)
+
+    def _unseal(self) -> None:
+        """A process that was killed while it published left the file read-only, or even with a second name: a blob's,
+        which must not be written to."""
+        found = self._disk.status(f"{self._name}/data")
+        if found is None or found.st_mode & 0o200:
+            return
+        if found.st_nlink > 1:
+            self._disk.remove(f"{self._name}/data")
+            return
+        descriptor = self._disk.open(f"{self._name}/data")
+        try:
+            self._disk.seal(descriptor, 0o600)
+        finally:
+            self._disk.close(descriptor)
 
     def _load(self) -> None:
         raw = self._disk.read(f"{self._name}/extents", _EXTENTS_BYTES) or b""
@@ -239,6 +257,14 @@ class Partials:
             kept += max(0, start + length - max(start, reach))
             reach = max(reach, start + length)
         return kept
+
+    def finished(self, digest: Digest) -> None:
+        """The blob is there: remove what a process that was killed right then left. Under the digest's lock only."""
+        self.remove(f"{digest.algorithm}-{digest.encoded}")
+
+    def left(self, digest: Digest) -> bool:
+        """Whether there is something to take up, or to clear away."""
+        return self._disk.is_directory(f"partial/{digest.algorithm}-{digest.encoded}")
 
     def names(self) -> list[str]:
         """One name (`<algorithm>-<hex>`) a download."""

@@ -53,6 +53,10 @@ class Names:
             there = names[name].target.digest if name in names else None
             if there != old:
                 return False
+            if names.get(name) == new:
+                # nothing to write; but whoever did may have been killed before it was durable
+                self._disk.sync_directory("")
+                return True
             if new is None:
                 names.pop(name, None)
             else:

@@ -127,7 +127,8 @@ class SqliteCatalog:
             self._disk.close(self._disk.create("catalog.db", keep=True))
         database = sqlite3.connect(self._disk.path("catalog.db"), timeout=10, isolation_level=None)
         try:
-            for pragma in ("trusted_schema=OFF", "mmap_size=0", "journal_mode=TRUNCATE", "synchronous=FULL"):
+            synchronous = "FULL" if self._disk.durable else "OFF"
+            for pragma in ("trusted_schema=OFF", "mmap_size=0", "journal_mode=TRUNCATE", f"synchronous={synchronous}"):
                 database.execute(f"PRAGMA {pragma}")
             if database.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
                 self._create(database)

@@ -153,7 +153,7 @@ class App:
             self._progress.close()
         self.release_signals()
         if self._store is not None:
-            self._store.close()
+            self._store.__exit__(kind, error, trace)
 
     def _interrupt(self, number: int, _frame: FrameType | None) -> None:
         now = time.monotonic()

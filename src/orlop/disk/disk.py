@@ -82,10 +82,13 @@ class Disk:
     def space(self, name: str) -> int:
         """What a file, or all files below a directory, take on disk. What vanishes meanwhile counts nothing."""
         path, total = self.path(name), 0
-        if not os.path.isdir(path):
-            return _taken(path, None)
-        for _, _, files, descriptor in os.fwalk(path):
-            total += sum(_taken(file, descriptor) for file in files)
+        try:
+            if not os.path.isdir(path):
+                return _taken(path, None)
+            for _, _, files, descriptor in os.fwalk(path):
+                total += sum(_taken(file, descriptor) for file in files)
+        except OSError as error:
+            raise translate(error, "measure", path) from error
         return total
 
     def free(self) -> int:
@@ -126,7 +129,11 @@ class Disk:
             raise translate(error, "create", self.path(name)) from error
 
     def close(self, descriptor: int) -> None:
-        os.close(descriptor)
+        """It is closed in any case. What failed then may be the writing of it: final, as with `sync`."""
+        try:
+            os.close(descriptor)
+        except OSError as error:
+            raise translate(error, "close", self.root) from error
 
     def length(self, descriptor: int) -> int:
         return os.fstat(descriptor).st_size

@@ -36,9 +36,11 @@ class Locks:
         try:
             yield
         finally:
-            # unlinked while held: whoever opened it meanwhile notices that it has no name any more
-            self._disk.remove(name)
-            self._disk.close(descriptor)
+            try:
+                # unlinked while held: whoever opened it meanwhile notices that it has no name any more
+                self._disk.remove(name)
+            finally:
+                self._disk.close(descriptor)
 
     @contextmanager
     def shared(self) -> Iterator[None]:
@@ -63,6 +65,13 @@ class Locks:
         """A derived file is about to get its name."""
         with self._whole("locks/derived"):
             yield
+
+    def clear(self) -> None:
+        """Remove the locks of digests that nobody holds: killed processes leave them."""
+        for name in self._disk.names("locks"):
+            if "-" in name and (descriptor := self._try(f"locks/{name}")) is not None:
+                self._disk.remove(f"locks/{name}")
+                self._disk.close(descriptor)
 
     def _try(self, name: str) -> int | None:
         """The locked descriptor, None if another holds it."""

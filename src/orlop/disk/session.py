@@ -57,12 +57,17 @@ class Session:
             self._disk.remove(name)
 
     def close(self) -> None:
-        """Idempotent."""
+        """Idempotent. What cannot be removed is left, with a warning, to whoever opens the store next: it is no
+        reason to call failed what was done."""
         if self._lock >= 0:
-            self._disk.remove_tree(f"sessions/{self._id}")
-            self._disk.remove(f"sessions/{self._id}.lock")
-            self._disk.close(self._lock)
-            self._lock = -1
+            descriptor, self._lock = self._lock, -1
+            try:
+                self._disk.remove_tree(f"sessions/{self._id}")
+                self._disk.remove(f"sessions/{self._id}.lock")
+            except Error as error:
+                _log.warning("temporary files stay for now: %s", error)
+            finally:
+                self._disk.close(descriptor)
 
     def _start(self) -> None:
         while self._lock < 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -73,7 +74,9 @@ class ErofsDriver:
 
 def _write(tree: Tree, sizes: Sequence[int], draft: Path, chain: Digest) -> tuple[str, ...]:
     try:
-        with open(draft, "xb", buffering=0) as out:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        # through a buffer: it goes on after a short write, or raises
+        with os.fdopen(descriptor, "wb") as out:
             # the volume's UUID: what the image is of
             return write_image(tree, sizes, out, identity=bytes.fromhex(chain.encoded)[:16]).notes
     except OSError as error:
