@@ -103,6 +103,27 @@ def test_tars_are_read_as_meant_and_one_written_of_their_tree_means_the_same(rec
 
 
 @pytest.mark.peer
+@many(60)
+@given(LAYERS)
+def test_gnu_tar_extracts_what_was_exported(tmp_path: Path, recipes: Recipes) -> None:
+    made = stacked(recipes)
+    written = io.BytesIO()
+    write_tar(merge(made.entries), lambda layer: io.BytesIO(made.tars[layer]), written, Job())
+    with TemporaryDirectory(dir=tmp_path) as place:
+        command = ["/usr/bin/tar", "-xp", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-C", place]
+        subprocess.run(command, input=written.getvalue(), check=True, capture_output=True)
+        assert difference(without_equals(said(made)), snapshot(place)) == []
+
+
+def without_equals(found: Snapshot) -> Snapshot:
+    """GNU tar does not know how libarchive writes attributes with "=" in their name."""
+    return {
+        path: node._replace(xattrs=tuple(pair for pair in node.xattrs if b"=" not in pair[0]))
+        for path, node in found.items()
+    }
+
+
+@pytest.mark.peer
 @many(30)
 @given(LAYERS)
 def test_random_stacks_are_what_umoci_unpacks(tmp_path: Path, recipes: Recipes) -> None:

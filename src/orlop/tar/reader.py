@@ -212,8 +212,9 @@ class _Reader:
         xattrs: tuple[tuple[bytes, bytes], ...] = ()
         if self._pending:
             path, target, pax_size, pax_uid, pax_gid, pax_time, xattrs = self._overrides or _NOTHING
-            name = self._text(_LONG_NAME, path, name, at)
-            link = self._text(_LONG_LINK, target, link, at)
+            if len(self._pending) > 1 or _PAX not in self._pending or path is not None or target is not None:
+                name = self._text(_LONG_NAME, path, name, at)
+                link = self._text(_LONG_LINK, target, link, at)
             size = size if pax_size is None else _size(pax_size, size, at)
             uid = uid if pax_uid is None else pax_uid
             gid = gid if pax_gid is None else pax_gid
