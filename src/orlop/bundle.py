@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import resource
@@ -18,7 +17,7 @@ from types import FrameType
 from typing import Any
 
 from .disk import syscalls
-from .errors import Denied, Error, Invalid, NoSpace, NotFound, Unsafe, Unsupported
+from .errors import Error, Invalid, NotFound, Unsafe, Unsupported, of_system
 from .job import Job
 from .model.image import ImageConfig
 from .model.runtime import Choices, Network, runtime_spec, user_of
@@ -345,8 +344,5 @@ def _resolver_files() -> list[tuple[str, str]]:
 
 
 def _translated(error: OSError, path: Path) -> Error:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return NoSpace(f"{path}: no space left")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return Denied(f"{path}: {(error.strerror or '').lower()}")
-    return Invalid(f"{path}: {(error.strerror or str(error)).lower()}")
+    text = f"{path}: {(error.strerror or str(error)).lower()}"
+    return of_system(error, text, Invalid, space=", or choose a directory on another file system")

@@ -7,6 +7,7 @@ HTTP status and code (OCI distribution-spec 1.1, "Error Codes"), and whether try
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -159,3 +160,42 @@ class Partial(Error):
     def __init__(self, message: str, errors: list[Error], *, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.errors = errors
+
+
+# What an error of the operating system is to the caller, whatever was being done; errno(3).
+_SYSTEM: dict[int, type[Error]] = {
+    errno.ENOSPC: NoSpace,
+    errno.EDQUOT: NoSpace,
+    errno.EFBIG: NoSpace,  # a limit of the file system or of this process
+    errno.EACCES: Denied,
+    errno.EPERM: Denied,
+    errno.EROFS: Denied,
+    errno.ENOENT: NotFound,
+    errno.ENXIO: NotFound,
+    errno.ENOTDIR: Invalid,
+    errno.EISDIR: Invalid,
+    errno.ELOOP: Invalid,
+    errno.ENAMETOOLONG: Invalid,
+    errno.EEXIST: Conflict,
+    errno.ENOTEMPTY: Conflict,
+    errno.EBUSY: Busy,
+    errno.EADDRINUSE: Busy,
+    errno.EMFILE: Unavailable,
+    errno.ENFILE: Unavailable,
+}
+_OPEN_FILES = (errno.EMFILE, errno.ENFILE)
+
+
+def of_system(error: OSError, text: str, otherwise: type[Error], *, space: str = "") -> Error:
+    """Our error for one of the operating system's, of the same kind everywhere; raise it `from` the original.
+
+    `text` is the whole message. `otherwise` is the kind of what only the place can judge, as an I/O error: the store is
+    damaged, an archive cannot be read. `space` completes "free some space".
+    """
+    kind = _SYSTEM.get(error.errno or 0, otherwise)
+    hint = ""
+    if kind is NoSpace:
+        hint = f"free some space{space}"
+    elif error.errno in _OPEN_FILES:
+        hint = "raise the limit of open files or lower --jobs"
+    return kind(text, hint=hint)

@@ -170,6 +170,8 @@ class Images:
     def _by_digest(self, text: str) -> Tagged | None:
         prefix = text.removeprefix("sha256:")
         if not 6 <= len(prefix) <= 64 or not _HEX.issuperset(prefix):
+            if prefix != text:
+                raise Usage(f"{text[:140]}: is no digest: expected 6 to 64 hexadecimal digits")
             return None
         found = self._catalog.starting_with(prefix)
         if len(found) > 1:

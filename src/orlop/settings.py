@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from .errors import Denied, Invalid
+from .errors import Invalid, NotFound, of_system
 from .model.platform import Platform
 
 Durability = Literal["full", "none"]
@@ -105,10 +105,11 @@ def _read(file: Path, *, required: bool) -> dict[str, Any]:
             raw = stream.read(_CONFIG_BYTES + 1)
     except FileNotFoundError:
         if required:
-            raise Invalid(f"config {file}: no such file") from None
+            raise NotFound(f"config {file}: no such file") from None
         return {}
     except OSError as error:
-        raise Denied(f"config {file}: cannot be read: {(error.strerror or '').lower()}") from error
+        text = f"config {file}: cannot be read: {(error.strerror or '').lower()}"
+        raise of_system(error, text, Invalid) from error
     try:
         values = tomllib.loads(raw.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

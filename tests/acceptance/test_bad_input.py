@@ -6,7 +6,9 @@ import dataclasses
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -132,12 +134,73 @@ def test_ST03_a_plain_layer_that_will_not_fit_is_refused_before_it_is_fetched(tm
 
 
 @pytest.mark.root
-def test_no_permission(stranger: Stranger) -> None:
-    done = stranger("-m", "orlop", "--store", "/var/lib/orlop-of-root/store", "images")
-    assert done.returncode == 4, done.stderr
-    assert "/var/lib/orlop-of-root" in done.stderr
-    assert "permission denied" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+def test_ST03_no_space_for_the_output_names_it(tmp_path: Path, small_disk: Path) -> None:
+    image = make_image([make_layer({"zeros": b"\0" * (20 << 20)})], compression="gzip")
+    write_layout(tmp_path / "layout", {"big": image})
+    with opened(tmp_path / "store") as mine:
+        mine.pull(f"oci:{tmp_path}/layout:big")
+    target = f"{small_disk}/x.tar"
+    told = f"{target}: no space left on device; free some space"
+    _fails(tmp_path / "store", "export", "localhost/layout:big", "-o", target, status=7, says=told)
+    assert not Path(target).exists()
+    assert [path.name for path in small_disk.iterdir()] == ["lost+found"]
+
+
+@contextmanager
+def _asking_for_a_password() -> Iterator[Lying]:
+    with Lying() as server:
+        server.on("/v2/app/manifests/1", Answer(401, b"", (("WWW-Authenticate", 'Basic realm="r"'),)))
+        yield server
+
+
+@pytest.mark.root
+def test_no_permission(stranger: Stranger, tmp_path: Path) -> None:
+    with (
+        tempfile.TemporaryDirectory(dir="/tmp", prefix="orlop-") as place,
+        _asking_for_a_password() as server,
+    ):
+        os.chmod(place, 0o755)
+        write_layout(Path(place) / "app", {"1": small_image()})
+        home = Path(place, "home")
+        home.mkdir()
+        os.chown(home, stranger.uid, stranger.uid)
+        fetch = ["pull", f"docker://{server.host}/app:1", "--retry", "0"]
+        wanted = {
+            "/var/lib/orlop-of-root": ["--store", "/var/lib/orlop-of-root/store", "images"],
+            "/etc/x.tar": ["export", "localhost/app:1", "-o", "/etc/x.tar"],
+            "/etc/unpacked": ["unpack", "localhost/app:1", "/etc/unpacked"],
+            "config /etc/shadow": ["images", "--config", "/etc/shadow"],
+            "credentials /etc/shadow": [*fetch, "--insecure", server.host, "--authfile", "/etc/shadow"],
+            "certificate /etc/shadow": [*fetch, "--ca-file", "/etc/shadow"],
+            "mount: needs root": ["mount", "localhost/app:1"],
+        }
+        pulled = stranger("-m", "orlop", "pull", f"oci:{place}/app:1", environment={"HOME": str(home)})
+        assert pulled.returncode == 0, pulled.stderr
+        for subject, arguments in wanted.items():
+            done = stranger("-m", "orlop", *arguments, environment={"HOME": str(home)})
+            assert done.returncode == 4, done.stderr
+            assert done.stderr.startswith("orlop: ")
+            assert done.stderr.count(subject) == done.stderr.count("\n") == 1, done.stderr
+
+
+def test_files_of_the_command_line_that_are_not_there(tmp_path: Path) -> None:
+    store, none = tmp_path / "store", f"{tmp_path}/none"
+    _fails(store, "images", "--config", none, status=3, says=f"config {none}: no such file")
+    with _asking_for_a_password() as server:
+        fetch = ("pull", f"docker://{server.host}/app:1", "--retry", "0")
+        plain = (*fetch, "--insecure", server.host, "--authfile", none)
+        _fails(store, *plain, status=3, says=f"credentials {none}: no such file")
+        _fails(store, *fetch, "--client-cert", none, status=3, says=f"certificate {none}")
+    _fails(store, "images", "--config", str(tmp_path), status=1, says=f"config {tmp_path}: cannot be read: is a dir")
+
+
+def test_a_result_that_cannot_be_written() -> None:
+    for arguments in (["--version"], ["--help"], ["completion", "fish"]):
+        with open("/dev/full", "wb") as full:
+            command = [sys.executable, "-m", "orlop", *arguments]
+            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+        told = "orlop: standard output: no space left on device; free some space\n"
+        assert (done.returncode, done.stderr) == (7, told)
 
 
 def test_CR12_a_registry_that_serves_something_else(tmp_path: Path) -> None:

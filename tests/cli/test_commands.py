@@ -37,6 +37,7 @@ def test_pull_goes_on_after_a_failure_and_exits_6(orlop: Orlop, layout: Path) ->
     assert orlop("pull", f"oci:{layout}:none").status == 3
     both = orlop("pull", f"oci:{layout}:none", f"oci:{layout}:neither")
     assert both.err.endswith("orlop: 2 of 2 references failed\n")
+    assert both.status == 3
 
 
 def test_pull_as_json_has_these_keys(orlop: Orlop, layout: Path) -> None:
@@ -46,6 +47,8 @@ def test_pull_as_json_has_these_keys(orlop: Orlop, layout: Path) -> None:
     assert done["name"] == "localhost/shelf:many"
     assert len(done["manifests"]) == 2
     assert set(failed) == {"reference", "error"}
+    alone = orlop("pull", "--json", f"oci:{layout}:none")
+    assert (alone.status, alone.json()) == (3, [{"reference": f"oci:{layout}:none", "error": failed["error"]}])
 
 
 def test_a_dry_run_tells_the_plan_and_keeps_nothing(orlop: Orlop, layout: Path) -> None:
@@ -203,7 +206,9 @@ def test_rm_removes_names_and_goes_on_after_a_failure(filled: Orlop) -> None:
     assert "orlop: none:1: not in the store; " in result.err
     assert result.err.endswith("orlop: 1 of 2 names was not removed\n")
     assert filled("images", "-q").lines == ["ghcr.io/owner/tools:1"]
-    (removed,) = filled("rm", "--json", "ghcr.io/owner/tools:1").json()
+    assert filled("rm", "none:1", "none:2").status == 3
+    removed, failed = filled("rm", "--json", "ghcr.io/owner/tools:1", "none:1").json()
+    assert failed == {"reference": "none:1", "error": "none:1: not in the store"}
     assert set(removed) == {"reference", "removed", "bytes"}
     assert IMAGE.digest in removed["removed"]
     assert filled("df", "--json").json()["blobs"] == 0
@@ -277,7 +282,7 @@ def test_export_is_one_tar_on_stdout_or_in_a_file(filled: Orlop, tmp_path: Path)
     assert filled("export", "debian:12", "-o", str(tmp_path / "x.tar")).out == ""
     assert (tmp_path / "x.tar").read_bytes() == raw
     missing = filled("export", "debian:12", "-o", str(tmp_path / "no/such/x.tar"))
-    assert (missing.status, missing.err) == (1, f"orlop: {tmp_path}/no/such/x.tar: no such file or directory\n")
+    assert (missing.status, missing.err) == (3, f"orlop: {tmp_path}/no/such/x.tar: no such file or directory\n")
     with tarfile.open(fileobj=io.BytesIO(raw)) as tar:
         names = tar.getnames()
         motd = tar.extractfile("etc/motd")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from orlop.cli import output
-from orlop.errors import NotFound
+from orlop.errors import Denied, Error, NotFound, Usage
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,37 @@ def test_one_thing_is_told_in_the_singular() -> None:
 )
 def test_the_line_of_one_of_several_names_it_once(reference: str, message: str, line: str) -> None:
     assert output.labelled(reference, NotFound(message)) == line
+
+
+@pytest.mark.parametrize(
+    ("reference", "message", "told"),
+    [
+        ("docker://h:5/app:1", "manifest: not JSON", "docker://h:5/app:1: manifest: not JSON"),
+        ("docker://h:5/app:1", "h:5: cannot connect", "h:5: cannot connect"),
+        ("docker://h:5/app:1", "h:5/app:1: not found", "h:5/app:1: not found"),
+        ("docker://h:5/app:1", "manifest a from docker://h:5/app: no", "manifest a from docker://h:5/app: no"),
+        ("debian", "docker.io/library/debian:latest: no", "docker.io/library/debian:latest: no"),
+        ("app", "mapping: no", "app: mapping: no"),
+        ("app", "platform plan9/mips: no", "app: platform plan9/mips: no"),
+        ("oci:a/st4:one", "oci:a/st4: index.json: no", "oci:a/st4: index.json: no"),
+        ("oci:a/st4:one", "tar: no", "oci:a/st4:one: tar: no"),
+        ("store:a:1", "a:1: not in the store", "a:1: not in the store"),
+        ("app", "/srv/store: no space", "/srv/store: no space"),
+        ("app", "credentials /root/auth: no", "credentials /root/auth: no"),
+        ("app", "no subject", "app: no subject"),
+    ],
+)
+def test_the_error_of_the_only_reference_names_it_unless_it_does(reference: str, message: str, told: str) -> None:
+    assert output.told_of(reference, NotFound(message)) == told
+    assert output.told_of(reference, Usage("reference 'A': malformed")) == "reference 'A': malformed"
+
+
+def test_6_means_that_others_were_done() -> None:
+    none, missing, refused = list[Error](), NotFound("a"), Denied("b")
+    assert output.ended(none, 2) == 0
+    assert output.ended([missing], 2) == 6
+    assert output.ended([missing, NotFound("b")], 2) == 3
+    assert output.ended([missing, refused], 2) == 1
 
 
 @pytest.mark.parametrize(

@@ -180,8 +180,11 @@ def test_anything_else_is_a_bug_in_one_line_and_traced_when_asked(orlop: Orlop) 
 @pytest.mark.parametrize(
     ("error", "status", "err"),
     [
-        (OSError(errno.ENOSPC, "No space left on device", "out"), 7, "orlop: out: no space left on device\n"),
-        (PermissionError(errno.EACCES, "Permission denied", "out"), 1, "orlop: out: permission denied\n"),
+        (OSError(errno.ENOSPC, "No space", "out"), 7, "orlop: out: no space; free some space\n"),
+        (OSError(errno.ENOSPC, "No space"), 7, "orlop: standard output: no space; free some space\n"),
+        (PermissionError(errno.EACCES, "Permission denied", "out"), 4, "orlop: out: permission denied\n"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "out"), 3, "orlop: out: no such file\n"),
+        (OSError(errno.EIO, "Input/output error"), 1, "orlop: input/output error\n"),
         (KeyboardInterrupt(), 130, "orlop: interrupted\n"),
     ],
 )

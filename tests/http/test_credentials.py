@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orlop.errors import Denied, Error, Invalid, Usage
+from orlop.errors import Denied, Error, Invalid, NotFound, Usage
 from orlop.http.client import Client
 from orlop.http.credentials import ANONYMOUS, find
 from orlop.settings import Network
@@ -117,7 +117,7 @@ def test_an_authfile_is_the_only_file_and_must_exist(tmp_path: Path) -> None:
     (tmp_path / ".docker" / "config.json").write_text(json.dumps({"auths": {"reg": auth("docker")}}))
     only = network(tmp_path, auths={}).authfile
     assert find("reg", "a", Network(home=tmp_path, authfile=only)) == ANONYMOUS
-    with pytest.raises(Invalid, match="no such file"):
+    with pytest.raises(NotFound, match="no such file"):
         find("reg", "a", Network(home=tmp_path, authfile=tmp_path / "none"))
 
 

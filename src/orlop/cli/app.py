@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from ..errors import Error
     from ..job import Job
     from ..settings import Settings
     from ..store import Store
@@ -115,6 +116,17 @@ class App:
             self._progress.note(text)
         else:
             print(text, file=sys.stderr, flush=True)
+
+    def fail(self, error: Error, text: str = "") -> None:
+        """The one line of an error (`text`, or what it says itself), and with -v its causes."""
+        from .output import printable
+
+        self.say(f"orlop: {printable(text or str(error))}")
+        cause: BaseException | None = error
+        while self.verbose and cause is not None:
+            cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+            if cause is not None:
+                self.say(f"  because of {type(cause).__name__}: {cause}")
 
     def note(self, text: str) -> None:
         """Like `say`, but not with -q."""

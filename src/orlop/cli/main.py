@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gc
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from .. import __version__
-from ..errors import Error, Partial
+from ..errors import Error, NoSpace, Partial, of_system
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 BUG = 1
 USAGE = 2
-NO_SPACE = 7
 INTERRUPTED = 130
 _COMPLETE = "_ORLOP_COMPLETE"  # set by the scripts of `orlop completion`
 BROKEN_PIPE = 141  # what a shell reports for a program that SIGPIPE ended
@@ -26,8 +26,9 @@ def main() -> NoReturn:
     """The program `orlop`."""
     if sys.argv[1:] == ["--version"]:
         # answered before click is imported: scripts ask this often
-        print(f"orlop {__version__}")
-        raise SystemExit(0)
+        with suppress(OSError):  # a full disk, a closed pipe: told below, where it is tried once more
+            print(f"orlop {__version__}", flush=True)
+            raise SystemExit(0)
     # threads that index in Python must not hold up those that need the interpreter for a moment between two chunks
     sys.setswitchinterval(0.0005)
     # a command makes a hundred thousand entries, none in a cycle: looking for cycles took a fifth of a first mount
@@ -98,29 +99,21 @@ def _usage(error: object) -> str:
 def _report(error: Error, app: App) -> int:
     if isinstance(error, Partial):
         for each in error.errors:
-            app.say(f"orlop: {each}")
-    app.say(f"orlop: {error}")
-    if app.verbose:
-        _causes(error, app)
+            app.fail(each)
+    app.fail(error)
     return error.exit_code
-
-
-def _causes(error: BaseException, app: App) -> None:
-    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    while cause is not None:
-        app.say(f"  because of {type(cause).__name__}: {cause}")
-        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
 
 
 def _system(error: OSError, app: App) -> int:
     """An OSError that reached the surface: writing the output failed, or a file named on the command line did."""
-    import errno
-
-    where = f"{error.filename}: " if error.filename else ""
-    app.say(f"orlop: {where}{(error.strerror or str(error)).lower()}")
+    where, text = error.filename, (error.strerror or str(error)).lower()
+    ours = of_system(error, f"{where}: {text}" if where else text, Error)
+    if isinstance(ours, NoSpace) and not where:
+        ours.message = f"standard output: {text}"  # whatever else is written has a name
+    app.fail(ours)
     if app.verbose:
         _traceback(app)
-    return NO_SPACE if error.errno in (errno.ENOSPC, errno.EDQUOT) else BUG
+    return ours.exit_code
 
 
 def _bug(error: Exception, app: App) -> int:

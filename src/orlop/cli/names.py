@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from ..errors import Error, Partial
+from ..errors import Error
 from . import options, output
 from .app import App
 from .lazy import Command
-from .where import local_name, looking
+from .where import local_name, looking, removing
 
 
 @click.command(cls=Command)
@@ -26,29 +28,32 @@ def tag(app: App, source: str, new: str) -> None:
 @click.pass_obj
 def untag(app: App, reference: str) -> None:
     """Remove one name; the bytes stay until gc. Prints the digest that it had."""
-    print(app.store().untag(local_name(reference)))
+    with removing():
+        print(app.store().untag(local_name(reference)))
 
 
 @click.command(cls=Command, name="rm")
 @click.argument("references", metavar="REF...", nargs=-1, required=True, shell_complete=options.complete)
 @options.as_json
 @click.pass_obj
-def remove(app: App, references: tuple[str, ...], as_json: bool) -> None:
+def remove(app: App, references: tuple[str, ...], as_json: bool) -> int:
     """Remove names from the store, and what nothing else needs. Registries are not touched."""
-    store, failures, shown = app.store(), [], []
+    store, failures = app.store(), list[Error]()
+    shown: list[dict[str, Any]] = []
     for reference in references:
         try:
-            collected = store.remove(local_name(reference))
+            with removing():
+                collected = store.remove(local_name(reference))
         except Error as error:
-            if len(references) == 1:
-                raise
-            app.say(f"orlop: {output.labelled(reference, error)}")
+            app.fail(error, output.labelled(reference, error))
             failures.append(error)
+            shown.append({"reference": reference, "error": error.message})
         else:
             shown.append({"reference": reference, "removed": list(collected.removed), "bytes": collected.bytes})
             app.note(f"{reference}: removed, {output.size(collected.bytes)} freed")
     if as_json:
         output.document(shown)
-    if failures:
+    if failures and len(references) > 1:
         were = "was" if len(failures) == 1 else "were"
-        raise Partial(f"{len(failures)} of {len(references)} names {were} not removed", [])
+        app.say(f"orlop: {len(failures)} of {len(references)} names {were} not removed")
+    return output.ended(failures, len(references))

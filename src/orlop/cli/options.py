@@ -12,7 +12,7 @@ import click
 from .app import App
 
 F = TypeVar("F", bound=Callable[..., Any])
-FILE = click.Path(path_type=Path)
+FILE = click.Path(path_type=Path, readable=False)  # whoever reads it says so in our words
 DRIVERS = ("auto", "erofs", "overlay", "directory")
 
 

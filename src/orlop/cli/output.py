@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from ..errors import Error
+from ..errors import Error, Partial, Usage
 
+_FILES = ("oci", "oci-archive", "docker-archive")
+_SEPARATORS = str.maketrans("/:@", "   ")
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _AGES = (("year", 31_557_600), ("month", 2_629_800), ("week", 604_800), ("day", 86_400), ("hour", 3600), ("minute", 60))
 
@@ -69,9 +70,39 @@ def _escaped(character: str) -> str:
 
 def labelled(reference: str, error: Error) -> str:
     """The line of an error that is one of several: with the reference in front, unless it begins so itself."""
-    text, bare = str(error), reference.removeprefix("store:").removeprefix("docker://")
+    text, bare = str(error), _bare(reference)
     subject = f"/{text.partition(': ')[0]}:"
     return text if f"/{bare}:" in subject else f"{reference}: {text}"
+
+
+def told_of(reference: str, error: Error) -> str:
+    """The message of an error about the only reference there is: with it in front, unless the subject is it, its host
+    or file, or another file of this machine. What is wrong with the reference itself quotes it."""
+    subject = error.message.partition(": ")[0]
+    named = _words(_place(reference)) in _words(subject) or " /" in f" {subject}"
+    return error.message if named or isinstance(error, Usage) else f"{reference}: {error.message}"
+
+
+def _bare(reference: str) -> str:
+    return reference.removeprefix("store:").removeprefix("docker://")
+
+
+def _place(reference: str) -> str:
+    """The file, or the host, or the name where there is no host."""
+    transport, _, rest = reference.partition(":")
+    return rest.partition(":")[0] if transport in _FILES else _bare(reference).partition("/")[0]
+
+
+def _words(text: str) -> str:
+    return f" {text.translate(_SEPARATORS)} "
+
+
+def ended(failures: Sequence[Error], asked: int) -> int:
+    """The exit code where each of `asked` things was tried and some failed: 6 means that others were done."""
+    codes = {error.exit_code for error in failures}
+    if len(failures) < asked:
+        return Partial.exit_code if codes else 0
+    return codes.pop() if len(codes) == 1 else Error.exit_code
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

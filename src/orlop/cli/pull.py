@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import Cancelled, Error, Partial, Usage
+from ..errors import Cancelled, Error, Usage
 from . import options, output
 from .app import App
 from .lazy import Command
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.pass_obj
 def pull(
     app: App, references: tuple[str, ...], platform: str | None, dry_run: bool, download_only: bool, as_json: bool
-) -> None:
+) -> int:
     """Fetch images into the store.
 
     Prints a digest a line, in the order of the references. An interrupted pull goes on where it was.
@@ -52,17 +52,19 @@ def pull(
             raise
         except Error as error:
             if len(references) == 1:
-                raise
-            # the rest may still work; the line says which one this was
-            app.say(f"orlop: {output.labelled(reference, error)}")
+                error.message = output.told_of(reference, error)
+                app.fail(error)
+            else:  # the rest may still work; the line says which one this was
+                app.fail(error, output.labelled(reference, error))
             failures.append(error)
             shown.append({"reference": reference, "error": error.message})
     if as_json:
         app.finish()
         output.document(shown)
-    if failures:
-        hint = "the others are in the store" if len(failures) < len(references) and not dry_run else ""
-        raise Partial(f"{len(failures)} of {len(references)} references failed", [], hint=hint)
+    if failures and len(references) > 1:
+        others = "; the others are in the store" if len(failures) < len(references) and not dry_run else ""
+        app.say(f"orlop: {len(failures)} of {len(references)} references failed{others}")
+    return output.ended(failures, len(references))
 
 
 def _pulled(app: App, reference: str, pulled: Pulled, as_json: bool) -> dict[str, Any]:

@@ -153,13 +153,13 @@ def _output(out: str) -> Iterator[BinaryIO]:
         return
     target = Path(out)
     if target.exists() and not target.is_file():
-        with target.open("wb") as stream:  # /dev/null, a fifo
+        with _told_of(target), target.open("wb") as stream:  # /dev/null, a fifo
             yield stream
         return
     with _told_of(target):
         descriptor, draft = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
-        with open(descriptor, "wb") as stream:
+        with _told_of(target), open(descriptor, "wb") as stream:
             yield stream
         mask = os.umask(0)
         os.umask(mask)
@@ -173,9 +173,10 @@ def _output(out: str) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _told_of(target: Path) -> Iterator[None]:
-    """What fails is told of the name that was asked for, not of its draft's."""
+    """What fails is told of the name that was asked for, not of its draft's or of none."""
     try:
         yield
     except OSError as error:
-        error.filename, error.filename2 = str(target), None
+        if not error.filename or Path(os.fsdecode(error.filename)).parent == target.parent:
+            error.filename, error.filename2 = str(target), None
         raise

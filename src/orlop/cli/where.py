@@ -7,9 +7,12 @@ from contextlib import contextmanager
 
 from ..errors import Cancelled, Error, NotFound
 from .app import App
+from .output import told_of
 
 # kept here too, so that looking at the store does not need `model.reference`; a test compares them
 SOURCES = ("docker://", "v1://", "oci:", "oci-archive:", "docker-archive:")
+
+_LISTED = "`orlop images` lists what is"
 
 
 def is_remote(reference: str) -> bool:
@@ -23,26 +26,40 @@ def local_name(reference: str) -> str:
 
 @contextmanager
 def looking(reference: str) -> Iterator[None]:
-    """Add to a `NotFound` of the store where else the image may be, if it is the name that is not there."""
+    """Say what an error is about; add to a `NotFound` of the store where else the image may be, if it is the name that
+    is not there."""
+    name = local_name(reference)
     try:
         yield
-    except NotFound as error:
-        name = local_name(reference)
+    except Cancelled:
+        raise
+    except Error as error:
         if is_remote(reference) or error.message != f"{name}: not in the store":
+            error.message = told_of(reference, error)
             raise
         advice = f"try docker://{name}, or orlop pull {name}"
         near = _near(error)
-        if _from_file(name):
-            raise NotFound(error.message, hint=near or "`orlop images` lists what is") from error
+        if _only_here(name):
+            raise NotFound(error.message, hint=near or _LISTED) from error
         raise NotFound(error.message, hint=f"{near} else {advice}" if near else advice) from error
 
 
-def _from_file(name: str) -> bool:
-    """Whether only the store itself gives such names: to images from files. No registry has them."""
-    return name.startswith("localhost/")
+@contextmanager
+def removing() -> Iterator[None]:
+    """Who wants a name gone does not want it fetched."""
+    try:
+        yield
+    except NotFound as error:
+        error.hint = _near(error) or _LISTED
+        raise
 
 
-def _near(error: NotFound) -> str:
+def _only_here(name: str) -> bool:
+    """Whether no registry has such names: the store gives them to images from files, and digests are no names."""
+    return name.startswith(("localhost/", "sha256:", "sha512:"))
+
+
+def _near(error: Error) -> str:
     return error.hint if error.hint.startswith("did you mean") else ""
 
 
@@ -56,7 +73,7 @@ def ensure(app: App, reference: str, platform: str | None, policy: str) -> str:
                 store.image(name, platform=platform)
                 return name
             except NotFound as error:
-                if policy == "never" or reference != name or _from_file(name):
+                if policy == "never" or reference != name or _only_here(name):
                     raise
                 missing = error
         return _fetched(app, reference, platform, missing)
@@ -76,6 +93,9 @@ def _fetched(app: App, reference: str, platform: str | None, missing: NotFound |
             about = f" ({missing.hint})" if missing.hint.startswith("it ") else ""
             error.message = f"{missing.message}{about}, and a pull failed: {error.message}"
             error.hint = _near(missing) or error.hint
+        error.message = told_of(reference, error)
         raise
     app.note(f"{pulled.name}: {pulled.digest} fetched")
+    with looking(reference):
+        app.store().image(pulled.name, platform=platform)  # a registry has more than images
     return pulled.name

@@ -14,29 +14,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import Busy, Conflict, Damaged, Denied, Error, NoSpace, NotFound, Unavailable
+from ..errors import Damaged, Error, of_system
 from . import beneath, writeback
-
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 def translate(error: OSError, step: str, path: str | Path) -> Error:
     """Our error for an OSError of the file system; raise it `from` the original."""
     text = f"{path}: cannot {step}: {os.strerror(error.errno or 0).lower()}"
-    if error.errno in _NO_SPACE:
-        return NoSpace(text, hint="free some space or use another --store")
-    if error.errno in _DENIED:
-        return Denied(text)
-    if error.errno == errno.ENOENT:
-        return NotFound(text)
-    if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
-        return Conflict(text)
-    if error.errno in (errno.EMFILE, errno.ENFILE):
-        return Unavailable(text, hint="raise the limit of open files or lower --jobs")
-    if error.errno == errno.EBUSY:
-        return Busy(text)
-    return Damaged(text)
+    if error.errno == errno.ELOOP:
+        return Damaged(text)  # the store has no links
+    return of_system(error, text, Damaged, space=" or use another --store")
 
 
 class Disk:

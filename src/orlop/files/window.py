@@ -6,7 +6,7 @@ import errno
 import os
 from types import TracebackType
 
-from ..errors import Denied, Error, NoSpace, NotFound, Unavailable, Unsafe
+from ..errors import Error, Unavailable, Unsafe, of_system
 from ..job import Job
 
 
@@ -63,12 +63,6 @@ class Window:
 def foreign(error: OSError, what: str) -> Error:
     """The error of this library for one of the operating system's; raise it `from` that one."""
     text = f"{what}: {(error.strerror or 'cannot be read').lower()}"
-    if error.errno in (errno.ENOENT, errno.ENXIO):
-        return NotFound(text)
     if error.errno in (errno.ELOOP, errno.ENOTDIR):
         return Unsafe(f"{what}: a symbolic link or no directory on the way", hint="links are not followed here")
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return Denied(text)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return NoSpace(text)
-    return Unavailable(text)
+    return of_system(error, text, Unavailable)

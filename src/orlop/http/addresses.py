@@ -74,7 +74,9 @@ def resolve(host: str, port: int) -> list[Address]:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
         again = error.errno == socket.EAI_AGAIN
-        raise Fault(f"{host}: name cannot be resolved: {error.strerror}", step="dns", again=again) from error
+        raise Fault(
+            f"{host}: name cannot be resolved: {(error.strerror or '').lower()}", step="dns", again=again
+        ) from error
     except UnicodeError as error:
         raise Fault(f"{host[:80]}: name cannot be resolved", step="dns", again=False) from error
     first = [(family, address) for family, _, _, _, address in found if family == found[0][0]]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..errors import Denied, Error, Invalid
+from ..errors import Denied, Error, Invalid, of_system
 from ..job import Job
 from .addresses import Reach, dial, literal_reach, reach, refuse_unreachable, resolve
 from .hosts import Trust
@@ -190,10 +190,13 @@ class Connections:
                 raise
             return secure
         except ssl.SSLCertVerificationError as error:
-            hint = "if its authority is yours, name it with ca_file or put it into the certificate directory"
+            hint = "if its authority is yours, name it with --ca-file or put it into the certificate directory"
             if error.verify_code in (9, 10):  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
                 hint = self._clock_hint(route, job)
-            text = f"{route.name}: certificate is not trusted: {error.verify_message}"
+            elif error.verify_code in (62, 64):  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+                hint = "it is another host's: check the name, or what answers there"
+            reason = error.verify_message.lower().rstrip(".")
+            text = f"{route.name}: certificate is not trusted: {reason}"
             raise Fault(text, step="tls", hint=hint, again=False) from error
         except OSError as error:
             reason = reason_of(error)
@@ -273,5 +276,8 @@ def _lacks_key(certificate: Path, key: Path) -> bool:
 
 
 def _bad_certificate(what: str, error: OSError) -> Error:
-    kind = Denied if isinstance(error, PermissionError) else Invalid
-    return kind(f"certificate {what}: {reason_of(error)}")
+    import ssl
+
+    text = f"certificate {what}: {reason_of(error)}"
+    # the numbers of TLS errors are not those of the operating system
+    return Invalid(text) if isinstance(error, ssl.SSLError) else of_system(error, text, Invalid)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import Denied, Invalid
+from ..errors import Invalid, NotFound, of_system
 from ..model.limits import MIB
 from ..model.strict_json import load_object
 from ..settings import Network
@@ -96,10 +96,11 @@ def _read(file: Path, *, required: bool) -> Mapping[str, Any]:
             raw = stream.read(_FILE_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         if required:
-            raise Invalid(f"credentials {file}: no such file") from None
+            raise NotFound(f"credentials {file}: no such file") from None
         return {}
     except OSError as error:
-        raise Denied(f"credentials {file}: cannot be read: {error.strerror}") from error
+        text = f"credentials {file}: cannot be read: {(error.strerror or '').lower()}"
+        raise of_system(error, text, Invalid) from error
     if len(raw) > _FILE_BYTES:
         raise Invalid(f"credentials {file}: more than {_FILE_BYTES} bytes")
     # an empty file is what `docker logout` of some versions leaves

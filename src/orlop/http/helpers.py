@@ -63,7 +63,7 @@ def _run(program: str, server: str, name: str, timeout: float) -> tuple[int, byt
             start_new_session=True,
         )
     except OSError as error:
-        raise Denied(f"credential helper {name}: cannot be run: {error.strerror}") from error
+        raise Denied(f"credential helper {name}: cannot be run: {(error.strerror or '').lower()}") from error
     with process:
         try:
             output = _talk(process, server.encode("ascii"), name, time.monotonic() + timeout)

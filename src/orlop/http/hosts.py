@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import Denied, Invalid
+from ..errors import Denied, Invalid, of_system
 from ..settings import Network
 from .url import Url
 
@@ -55,7 +55,8 @@ def _trust(names: dict[str, None], verify: bool, network: Network) -> Trust:
         try:
             files = sorted(folder.iterdir()) if folder.is_dir() else []
         except OSError as error:
-            raise Denied(f"certificates {folder}: cannot be read: {error.strerror}") from error
+            text = f"certificates {folder}: cannot be read: {(error.strerror or '').lower()}"
+            raise of_system(error, text, Denied) from error
         authorities += [file for file in files if file.suffix == ".crt"]
         for certificate in (file for file in files if file.suffix == ".cert"):
             key = certificate.with_suffix(".key")

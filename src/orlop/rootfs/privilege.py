@@ -11,4 +11,4 @@ def may_not_mount() -> str:
     """Why this process cannot mount; "" if it can."""
     status = Path("/proc/self/status").read_text()
     effective = next((line.split()[1] for line in status.splitlines() if line.startswith("CapEff:")), "0")
-    return "" if int(effective, 16) >> _CAP_SYS_ADMIN & 1 else "mounting needs root (CAP_SYS_ADMIN)"
+    return "" if int(effective, 16) >> _CAP_SYS_ADMIN & 1 else "mount: needs root (CAP_SYS_ADMIN)"

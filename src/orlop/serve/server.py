@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import ipaddress
 import logging
 import resource
@@ -13,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Busy, Denied, Unsupported, Usage
+from ..errors import Busy, Denied, Unsupported, Usage, of_system
 from .answer import Answer, Request, Slice
 from .app import Registry
 from .view import View
@@ -158,7 +157,7 @@ def _listening(address: str, port: int, insecure_public: bool, stall: float) -> 
     try:
         family, kind, _, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
-        raise Usage(f"{what}: not an address of this machine: {error.strerror}") from error
+        raise Usage(f"{what}: not an address of this machine: {(error.strerror or '').lower()}") from error
     if not insecure_public and not ipaddress.ip_address(place[0]).is_loopback:
         raise Usage(f"{what}: not a loopback address, and anyone who reaches it could read", hint="--public allows it")
     listening = socket.socket(family, kind)
@@ -171,9 +170,10 @@ def _listening(address: str, port: int, insecure_public: bool, stall: float) -> 
         listening.setblocking(False)
     except OSError as error:
         listening.close()
-        if error.errno == errno.EADDRINUSE:
-            raise Busy(f"{what}: something else listens there", hint="port 0 takes a free one") from error
-        if error.errno in (errno.EACCES, errno.EPERM):
-            raise Denied(f"{what}: not permitted", hint="ports below 1024 are root's") from error
-        raise Usage(f"{what}: {error.strerror}") from error
+        failure = of_system(error, f"{what}: {(error.strerror or '').lower()}", Usage)
+        if isinstance(failure, Busy):
+            failure = Busy(f"{what}: something else listens there", hint="port 0 takes a free one")
+        elif isinstance(failure, Denied):
+            failure = Denied(f"{what}: not permitted", hint="ports below 1024 are root's")
+        raise failure from error
     return listening
