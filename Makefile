@@ -24,7 +24,8 @@ test: packages-test $(VENV)/dev  ## Everything that must hold
 	@scripts/own-root $(PY) -m pytest -n auto --dist loadgroup tests
 
 soak: packages-test $(VENV)/dev  ## The random tests, ten times as long and more
-	@ORLOP_SOAK=1 scripts/own-root $(PY) -m pytest -n auto --dist loadgroup --timeout 7200 -m soak tests
+	@ORLOP_SOAK=1 scripts/own-root $(PY) -m pytest -n auto --dist loadgroup --timeout 7200 \
+		$$(grep -rl 'support.soak import' tests --include='test_*.py')
 
 check: packages-run $(VENV)/dev  ## Format, lint, types, import order
 	@$(VENV)/bin/ruff format --check src tests bench

@@ -29,7 +29,7 @@ from tests.support.trees import Snapshot, difference, make_stack, mounted, snaps
 from tests.tar.naive import Model
 from tests.tar.stacks import LAYERS, Stacked, stacked
 
-pytestmark = [pytest.mark.root, pytest.mark.soak]
+pytestmark = pytest.mark.root
 Recipes = list[list[bytes]]
 
 

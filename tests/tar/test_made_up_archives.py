@@ -119,7 +119,6 @@ def _member(recipe: bytes) -> bytes:
 
 
 @pytest.mark.peer
-@pytest.mark.soak
 @settings(max_examples=times(2500, 100_000), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(_RECIPES, st.sampled_from(_ENDS), st.integers(0, 4000))
 def test_archive_is_listed_as_by_go_or_refused_by_name(go: Go, recipes: list[bytes], end: bytes, cut: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -69,7 +68,6 @@ def modelled(layers: Sequence[Sequence[Entry]]) -> dict[bytes, tuple[object, ...
     return model.facts()
 
 
-@pytest.mark.soak
 @settings(max_examples=times(300, 10_000))
 @given(_LAYERS)
 def test_EX14_random_layers_give_the_tree_of_the_naive_model(layers: list[list[Entry]]) -> None:
@@ -118,7 +116,6 @@ class Overlay:
         return {path: (*what, first[identity]) for path, (what, identity) in self.view.items()}
 
 
-@pytest.mark.soak
 @settings(max_examples=times(300, 10_000))
 @given(_LAYERS)
 def test_changes_of_layers_stacked_as_overlayfs_does_give_each_tree(layers: list[list[Entry]]) -> None:

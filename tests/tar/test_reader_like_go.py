@@ -323,7 +323,6 @@ _BYTES = st.one_of(st.integers(0, 255), st.sampled_from(b"\0 01789-+/xgLKS25\x80
 
 
 @pytest.mark.peer
-@pytest.mark.soak
 @settings(max_examples=times(1500, 50_000), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from(sorted(SAME) + sorted(REFUSED)),
