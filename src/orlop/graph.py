@@ -14,7 +14,7 @@ from .model.descriptor import Descriptor
 from .model.digest import Digest
 from .model.document import Document
 from .model.image import ImageConfig
-from .model.limits import CONFIG_BYTES, DOCUMENTS, INDEX_DEPTH
+from .model.limits import CONFIG_BYTES, DOCUMENTS, DOCUMENTS_BYTES, INDEX_DEPTH
 from .model.platform import Platform
 from .ports import Facts, Resolves, Source
 from .streams import CHUNK
@@ -160,6 +160,7 @@ class _Walk:
     facts: list[Facts] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     requests: int = 1
+    held: int = 0  # bytes of documents and configs
 
     def run(self, root: Document) -> None:
         queue: deque[tuple[Document, int]] = deque([(root, 0)])
@@ -168,6 +169,7 @@ class _Walk:
             self.job.check()
             document, depth = queue.popleft()
             self.documents.append(document)
+            self.hold(document.raw)
             if not document.is_index:
                 self.manifest(document)
                 continue
@@ -182,6 +184,11 @@ class _Walk:
                     raise Unsafe(f"index {root.digest}: more than {DOCUMENTS} documents below it")
                 if found := self.child(child):
                     queue.append((found, depth + 1))
+
+    def hold(self, raw: bytes) -> None:
+        self.held += len(raw)
+        if self.held > DOCUMENTS_BYTES:
+            raise Unsafe(f"image {self.documents[0].digest}: over {DOCUMENTS_BYTES} bytes of manifests and configs")
 
     def children(self, index: Document) -> Sequence[Descriptor]:
         if self.choice is None:
@@ -213,6 +220,7 @@ class _Walk:
             self.requests += config.data is None
             raw = read_small(self.source, config, CONFIG_BYTES, self.job)
             self.configs[config.digest] = (config, raw)
+            self.hold(raw)
             image = image_of(document, raw)
         diff_ids: Sequence[Digest | None] = image.diff_ids if image else [None] * len(document.layers)
         for layer, diff_id in zip(document.layers, diff_ids, strict=True):

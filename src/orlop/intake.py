@@ -145,8 +145,10 @@ class Intake:
                 _side_by_side(receive, lambda child: content.run(partial.follow(child), child), partial, job)
                 partial.publish()
                 content.adopt()
-            except _WRONG:
-                partial.discard()
+            except _WRONG as error:
+                # what a source says instead of the bytes speaks against itself, not against what was kept
+                if error is not partial.failure:
+                    partial.discard()
                 raise
             finally:
                 content.close()

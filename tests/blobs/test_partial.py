@@ -47,7 +47,7 @@ def test_a_record_cut_in_the_middle_is_not_believed(tmp_path: Path) -> None:
         partials = Partials(disk)
         with partials.open(DIGEST, len(CONTENT)) as partial:
             partial.write(0, CONTENT[:1000])
-            partial.write(1000, CONTENT[1000:3000])
+            partial.write(2000, CONTENT[2000:3000])
         log = tmp_path / "store/partial" / f"sha256-{DIGEST.encoded}" / "extents"
         log.write_bytes(log.read_bytes()[:-5])
         with partials.open(DIGEST, len(CONTENT)) as partial:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,8 @@ from orlop.model.descriptor import Descriptor
 from orlop.model.document import Document
 from orlop.model.limits import INDEX_DEPTH
 from orlop.ports import Body
-from tests.support.images import small_image
+from tests.support.images import make_image, make_index, small_image, write_layout
+from tests.support.stores import opened
 
 HOST = {"os": "linux", "architecture": "amd64"}
 
@@ -83,3 +85,13 @@ def test_RX10_a_child_listed_many_times_is_read_once() -> None:
     leaf = _index(note="leaf")
     root = _index(*[_described(leaf)] * 500)
     assert len(graph.plan(Documents(leaf), root, None, Job()).documents) == 2
+
+
+def test_RX10_manifests_and_configs_have_a_bound_together(tmp_path: Path) -> None:
+    """They are held until a copy ends, however many there are."""
+    images = {f"linux/arm/v{number}": make_image([], config={"noise": f"{number}" * (5 << 20)}) for number in range(7)}
+    write_layout(tmp_path / "layout", {"all": make_index(images)})
+    with opened(tmp_path / "store") as store:
+        with pytest.raises(Unsafe, match="of manifests and configs"):
+            store.pull(f"oci:{tmp_path}/layout:all", platform="all")
+        assert store.images() == []

@@ -1,7 +1,8 @@
 """Half-done downloads, kept for any later process: `partial/<algorithm>-<hex>/{data,extents,state}`.
 
-`data` holds the bytes at their places; `extents` is a log of 16-byte records (start, length), each written
-after its bytes, so that a killed process loses at most what it had in hand; `state` says where they came from.
+`data` holds the bytes at their places; `extents` is a table of 16-byte records (start, length), each written or
+lengthened after its bytes, so that a killed process loses at most what it had in hand; `state` says where they came
+from. (No validator is asked about when another process goes on: caches disagree about them, the digest decides.)
 Only the holder of the digest's lock touches them. What a power cut may have torn is found by the digest.
 """
 
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..disk.disk import Disk
-from ..errors import Error
+from ..errors import Damaged, Error
 from ..job import Job
 from ..model.digest import Digest
 from .local import commit
@@ -24,7 +25,7 @@ _CHUNK = 1 << 20
 # chunks handed straight from the socket to the follower; what does not fit is read back from the page cache
 _IN_HAND = 8
 _STATE_BYTES = 64 << 10
-_EXTENTS_BYTES = 64 << 20
+_EXTENTS_BYTES = 1 << 20
 # start writing back early, so that the fsync at the end is short
 _WRITEBACK = 8 << 20
 
@@ -38,7 +39,7 @@ class Partial:
         self._digest = digest
         self.size = size
         self._changed = threading.Condition()
-        self._failure: BaseException | None = None
+        self.failure: BaseException | None = None  # what ended the download, if it failed
         self._in_hand: dict[int, bytes] = {}
         self._followed = 0
         self._lost = False
@@ -46,7 +47,8 @@ class Partial:
         self._unseal()
         self._data = disk.create(f"{self._name}/data", keep=True)
         self._log = disk.create(f"{self._name}/extents", keep=True)
-        self._logged = 0
+        self._records = 0
+        self._tails: dict[int, tuple[int, int]] = {}  # end of a record: its number and its start
         self._extents: list[tuple[int, int]] = []
         self._load()
         self.kept = sum(end - start for start, end in self._extents)
@@ -62,8 +64,7 @@ class Partial:
             for start, end in self._uncovered(offset, offset + len(data)):
                 piece = data[start - offset : end - offset]
                 self._disk.write(self._data, piece, start)
-                self._disk.write(self._log, _RECORD.pack(start, len(piece)), self._logged)
-                self._logged += _RECORD.size
+                self._record(start, end)
                 self._add(start, end)
                 # not what came far ahead of the follower: it would stand in the way of what comes next
                 if len(self._in_hand) < _IN_HAND and self._reach(self._followed) == end:
@@ -71,6 +72,13 @@ class Partial:
             self._changed.notify_all()
         if offset // _WRITEBACK != (offset + len(data)) // _WRITEBACK:
             self._disk.start_writeback(self._data, max(0, offset - _WRITEBACK), _WRITEBACK)
+
+    def _record(self, start: int, end: int) -> None:
+        """Lengthen the record that ends at `start`, or add one: as many as there were gaps, not as receives."""
+        number, first = self._tails.pop(start, (self._records, start))
+        self._disk.write(self._log, _RECORD.pack(first, end - first), number * _RECORD.size)
+        self._records = max(self._records, number + 1)
+        self._tails[end] = number, first
 
     def missing(self) -> list[tuple[int, int]]:
         """The gaps (start, end) still to fetch, in order."""
@@ -80,7 +88,7 @@ class Partial:
     def fail(self, error: BaseException) -> None:
         """No more will come: the follower raises `error` where it would have waited."""
         with self._changed:
-            self._failure = error
+            self.failure = error
             self._changed.notify_all()
 
     def remember(self, origin: str, validator: str) -> None:
@@ -117,8 +125,8 @@ class Partial:
             if data := self._in_hand.pop(at, b""):
                 return data
             while at < self.size and self._reach(at) == at:
-                if self._failure is not None:
-                    raise self._failure
+                if self.failure is not None:
+                    raise self.failure
                 self._changed.wait(timeout=0.2)
                 job.check()
                 if data := self._in_hand.pop(at, b""):
@@ -180,13 +188,12 @@ class Partial:
             self._disk.close(descriptor)
 
     def _load(self) -> None:
-        raw = self._disk.read(f"{self._name}/extents", _EXTENTS_BYTES) or b""
-        whole = len(raw) // _RECORD.size * _RECORD.size
-        self._logged = whole
-        there = self._disk.length(self._data)
-        for start, length in _RECORD.iter_unpack(raw[:whole]):
-            if start + length <= min(there, self.size):
+        there = min(self._disk.length(self._data), self.size)
+        for start, length in _records(self._disk, self._name):
+            if length and start + length <= there:
+                self._tails[start + length] = self._records, start
                 self._add(start, start + length)
+            self._records += 1
 
     def _uncovered(self, at: int, until: int) -> list[tuple[int, int]]:
         gaps = []
@@ -251,9 +258,8 @@ class Partials:
 
     def kept(self, digest: Digest) -> int:
         """Bytes kept of a blob, without opening it."""
-        raw = self._disk.read(f"partial/{digest.algorithm}-{digest.encoded}/extents", _EXTENTS_BYTES) or b""
         kept = reach = 0
-        for start, length in sorted(_RECORD.iter_unpack(raw[: len(raw) // _RECORD.size * _RECORD.size])):
+        for start, length in sorted(_records(self._disk, f"partial/{digest.algorithm}-{digest.encoded}")):
             kept += max(0, start + length - max(start, reach))
             reach = max(reach, start + length)
         return kept
@@ -273,3 +279,12 @@ class Partials:
     def remove(self, name: str) -> int:
         """Drop one; returns bytes freed."""
         return self._disk.remove_tree(f"partial/{name}")
+
+
+def _records(disk: Disk, name: str) -> list[tuple[int, int]]:
+    """What the table of a partial says; nothing where it says more than it can: its bytes are fetched again."""
+    try:
+        raw = disk.read(f"{name}/extents", _EXTENTS_BYTES) or b""
+    except Damaged:
+        return []
+    return list(_RECORD.iter_unpack(raw[: len(raw) // _RECORD.size * _RECORD.size]))

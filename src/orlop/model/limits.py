@@ -20,6 +20,8 @@ DESCRIPTORS = 4096
 INDEX_DEPTH = 8
 # documents that one walk may read (RX10).
 DOCUMENTS = 4096
+# bytes of them, configs included: they are held until the copy ends, and parsed take some ten times as much memory.
+DOCUMENTS_BYTES = 32 * MIB
 # layers of one image (RX09); Docker stops at 127.
 LAYERS = 1024
 # image-spec 1.1, "data" field: for small content only (PA14).
