@@ -77,6 +77,12 @@ def test_references_are_joined(reference: str, joined: str) -> None:
     assert Url.parse("https://host:5000/v2/a/tags/list?n=1").join(reference).text == joined
 
 
+@pytest.mark.parametrize("reference", ["https:evil.example", "https:/x", "https:///x", "http:", "data:,x", "sha256:12"])
+def test_CR16_references_that_are_half_an_address_are_refused(reference: str) -> None:
+    with pytest.raises(Invalid, match="malformed"):
+        Url.parse("https://host:5000/v2/").join(reference)
+
+
 def test_CR11_queries_and_logins_are_hidden_from_people() -> None:
     url = Url.parse("https://bucket.example/key?X-Amz-Signature=secret")
     assert "secret" not in f"{url} {url!r}"

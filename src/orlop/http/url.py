@@ -14,6 +14,8 @@ _URL = re.compile(
     r"(?::(?P<port>[0-9]{1,5}))?(?P<target>(?:[/?][^#]*)?)(?:#.*)?",
     re.ASCII | re.IGNORECASE,
 )
+# "https:evil.example" is a path to urllib, as in RFC 1808, and an address without a host to Go, as in RFC 3986
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.ASCII | re.IGNORECASE)
 # visible ASCII without the backslash, which some parsers take for a slash (CVE-2019-9636 and its kin)
 _SAFE = re.compile(r"[\x21-\x5b\x5d-\x7e]+", re.ASCII)
 _QUAD = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)\.){3}(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)", re.ASCII)
@@ -49,7 +51,8 @@ class Url:
 
     def join(self, reference: str) -> Url:
         """The URL that a `Location` or `Link` with `reference` means here (RFC 3986 section 5)."""
-        if len(reference) > URL_LENGTH or _SAFE.fullmatch(reference) is None:
+        ambiguous = _SCHEME.match(reference) is not None and _URL.fullmatch(reference) is None
+        if len(reference) > URL_LENGTH or _SAFE.fullmatch(reference) is None or ambiguous:
             raise Invalid(f"{self.authority}: named a malformed URL {_without_query(reference)!r}")
         try:
             joined = urljoin(self.text, reference)
