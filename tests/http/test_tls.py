@@ -284,3 +284,20 @@ def test_only_tls_1_2_and_later_are_spoken(authority: Authority) -> None:
     with Lying(tls=context) as server, pytest.raises(Fault, match=r"\(tls\)"):
         get(Network(ca_file=authority.file, retries=0), server)
     assert CANARY not in repr(server.seen)
+
+
+def test_NF08_http_2_is_never_agreed_to(authority: Authority) -> None:
+    context = authority.server("127.0.0.1")
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    with Lying(tls=context) as server:
+        server.on("/v2/x", OK)
+        assert get(Network(ca_file=authority.file), server) == b"fine"
+        assert server.agreed == ["http/1.1"]
+
+
+def test_NF08_a_server_that_speaks_http_2_all_the_same_is_told(authority: Authority) -> None:
+    settings = b"\0\0\0\4\0\0\0\0\0" * 3 + b"\0\0\x08\x07\0\0\0\0\0" + b"\0" * 8  # SETTINGS, then GOAWAY
+    with Lying(tls=authority.server("127.0.0.1")) as server:
+        server.on("/v2/x", Answer(raw=settings + b"\r\n\r\n"))
+        with pytest.raises(Invalid, match="does not answer in HTTP"):
+            get(Network(ca_file=authority.file), server)

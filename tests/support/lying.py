@@ -73,7 +73,9 @@ class Lying:
     seen: list[Seen] = field(default_factory=list)
     connections: int = 0  # TCP connections that were accepted
     first_bytes: list[bytes] = field(default_factory=list)
+    arrived: bytearray = field(default_factory=bytearray)  # every byte that was read
     handshakes: int = 0
+    agreed: list[str | None] = field(default_factory=list)  # by ALPN, of those
     _routes: dict[str, list[Answer | Handler]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _open: set[socket.socket] = field(default_factory=set)
@@ -109,6 +111,15 @@ class Lying:
         with self._lock:
             self._routes[path] = list(answers)
 
+    @property
+    def paths(self) -> list[str]:
+        return list(self._routes)
+
+    def answer_at(self, path: str) -> Handler:
+        """What is said at a path as it stands, to be wrapped in something."""
+        last = self._routes[path][-1]
+        return (lambda request: last) if isinstance(last, Answer) else last
+
     def asked(self, path: str) -> list[Seen]:
         return [request for request in self.seen if request.path == path]
 
@@ -139,10 +150,12 @@ class Lying:
         try:
             if self.hangs_up:
                 self.first_bytes.append(link.recv(1 << 16))
+                self.arrived += self.first_bytes[-1]
                 return
             if self.tls:
                 link = self.tls.wrap_socket(link, server_side=True)
                 self.handshakes += 1
+                self.agreed.append(link.selected_alpn_protocol())
                 with self._lock:
                     self._open.discard(raw)
                     self._open.add(link)
@@ -159,7 +172,7 @@ class Lying:
             link.close()
 
     def _read(self, stream: object, link: socket.socket) -> Seen | None:
-        readline, read = stream.readline, stream.read  # type: ignore[attr-defined]
+        readline, read = self._noting(stream.readline), self._noting(stream.read)  # type: ignore[attr-defined]
         first = readline(70_000)
         if not first:
             return None
@@ -178,6 +191,15 @@ class Lying:
         with self._lock:
             self.seen.append(seen)
         return seen
+
+    def _noting(self, read: Callable[[int], bytes]) -> Callable[[int], bytes]:
+        def noting(size: int) -> bytes:
+            data = read(size)
+            with self._lock:
+                self.arrived += data
+            return data
+
+        return noting
 
     def _answer(self, request: Seen) -> Answer:
         with self._lock:
