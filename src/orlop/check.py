@@ -73,15 +73,16 @@ class Check:
         self._derived = derived
         self._names = names
         self._findings: list[Finding] = []
+        self._whole: dict[Digest, bool] = {}  # blobs that were read: whether they are themselves
         self._repair = False
 
     def run(self, job: Job, *, quick: bool = False, repair: bool = False) -> Checked:
-        """`quick` looks at presence and sizes only; else every byte is read.
+        """`quick` looks at presence and sizes only, and reads what has a wrong size; else every byte is read.
 
         `repair` moves damaged blobs to `quarantine/`, so that the next pull fetches them, removes damaged derived
         files, which are made again when needed, and takes write permission off blobs.
         """
-        self._findings = []
+        self._findings, self._whole = [], {}
         self._repair = repair
         digests = list(self._blobs.digests())
         sizes = {digest: self._blobs.size(digest) or 0 for digest in digests}
@@ -92,17 +93,19 @@ class Check:
                 continue  # collected meanwhile
             self._mode(digest)
             if not quick:
-                self._blob(digest, job)
+                self._whole[digest] = self._blob(digest, job)
                 done += sizes[digest]
                 job.progress(Event("progress", "fsck", done, total))
         for name in self._blobs.strays():
             self._found("stray", name, "is no digest, so no blob")
         for tagged in self._all_names():
-            self._name(tagged)
+            self._name(tagged, job)
         derived = sum(self._derived_kind(kind, job, quick=quick) for kind in KINDS)
         return Checked(len(digests), total, derived, tuple(self._findings))
 
-    def _blob(self, digest: Digest, job: Job) -> None:
+    def _blob(self, digest: Digest, job: Job) -> bool:
+        """Whether it is itself, read in full. Nothing else condemns a blob: what a manifest says of it may be a
+        stranger's lie, and others may need it."""
         hasher = digest.hasher()
         try:
             with self._blobs.open(digest) as stream:
@@ -111,11 +114,13 @@ class Check:
                     hasher.update(data)
         except OSError as error:
             self._damaged(digest, f"cannot be read: {os.strerror(error.errno or 0).lower()}")
-            return
+            return False
         except NotFound:
-            return  # collected meanwhile
+            return True  # collected meanwhile
         if hasher.hexdigest() != digest.encoded:
             self._damaged(digest, "its bytes have another digest")
+            return False
+        return True
 
     def _damaged(self, digest: Digest, text: str) -> None:
         if self._repair:
@@ -146,7 +151,7 @@ class Check:
             self._found("name", INDEX, text)
             return []
 
-    def _name(self, tagged: Tagged) -> None:
+    def _name(self, tagged: Tagged, job: Job) -> None:
         try:
             documents = graph.stored_documents(tagged.target.digest, self._blobs.read)
         except (Damaged, Invalid) as error:
@@ -159,8 +164,13 @@ class Check:
             size = self._blobs.size(child.digest)
             if size is None:
                 self._found("missing", child.digest, f"needed by {tagged.name}; pull it again")
-            elif size != child.size:
-                self._damaged(child.digest, f"has {size} bytes, {tagged.name} expects {child.size}")
+            elif size != child.size and self._is_itself(child.digest, job):
+                self._found("name", tagged.name, f"says that {child.digest} has {child.size} bytes, it has {size}")
+
+    def _is_itself(self, digest: Digest, job: Job) -> bool:
+        if digest not in self._whole:
+            self._whole[digest] = self._blob(digest, job)
+        return self._whole[digest]
 
     def _derived_kind(self, kind: str, job: Job, *, quick: bool) -> int:
         digests = self._derived.digests(kind)

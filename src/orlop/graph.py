@@ -159,6 +159,7 @@ class _Walk:
     leaves: dict[Digest, Leaf] = field(default_factory=dict)
     facts: list[Facts] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    sizes: dict[Digest, int] = field(default_factory=dict)
     requests: int = 1
     held: int = 0  # bytes of documents and configs
 
@@ -170,6 +171,7 @@ class _Walk:
             document, depth = queue.popleft()
             self.documents.append(document)
             self.hold(document.raw)
+            self.check_sizes(document)
             if not document.is_index:
                 self.manifest(document)
                 continue
@@ -189,6 +191,13 @@ class _Walk:
         self.held += len(raw)
         if self.held > DOCUMENTS_BYTES:
             raise Unsafe(f"image {self.documents[0].digest}: over {DOCUMENTS_BYTES} bytes of manifests and configs")
+
+    def check_sizes(self, document: Document) -> None:
+        """Each digest is taken once, so a second size for it would never be looked at; and then others who have
+        the blob from an honest image would be told that it is damaged."""
+        for wanted in document.successors:
+            if (size := self.sizes.setdefault(wanted.digest, wanted.size)) != wanted.size:
+                raise Mismatch(f"{document.digest}: {wanted.digest} has {wanted.size} bytes here, {size} elsewhere")
 
     def children(self, index: Document) -> Sequence[Descriptor]:
         if self.choice is None:

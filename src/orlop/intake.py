@@ -89,6 +89,8 @@ class Intake:
                     self.derive(leaf, job=job)
                     return Taken()
                 except Mismatch as error:
+                    if self._blobs.is_itself(wanted.digest):
+                        raise  # the image lies about its size: no reason to take it from those that do not
                     self._blobs.quarantine(wanted.digest)
                     job.progress(Event("note", wanted.digest, text=f"{error}; fetching it again"))
             return self._fetch(source, leaf, prepare=prepare, job=job)

@@ -13,6 +13,7 @@ from ..disk.disk import Disk
 from ..disk.session import Session
 from ..errors import Damaged, Invalid
 from ..model.digest import Digest
+from ..streams import CHUNK
 
 ALGORITHMS = ("sha256", "sha512")
 
@@ -36,6 +37,17 @@ class LocalBlobs:
         if raw is not None and Digest.of(raw, digest.algorithm) != digest:
             raise Damaged(f"blob {digest}: its bytes have another digest", hint="pull the image again to heal it")
         return raw
+
+    def is_itself(self, digest: Digest) -> bool:
+        """Whether a blob has the bytes of its name, read in full; not if they cannot be read."""
+        hasher = digest.hasher()
+        try:
+            with self.open(digest) as stream:
+                while data := stream.read(CHUNK):
+                    hasher.update(data)
+        except OSError:
+            return False
+        return bool(hasher.hexdigest() == digest.encoded)
 
     @contextmanager
     def draft(self, digest: Digest) -> Iterator[LocalDraft]:
