@@ -90,7 +90,6 @@ def boundaries(said: bytes) -> Iterator[int]:
     yield len(said)
 
 
-@pytest.mark.soak
 @pytest.mark.parametrize("kind", ["cut", "reset"])
 def test_NF07_a_pull_survives_one_break_wherever_it_comes(tmp_path: Path, kind: str) -> None:
     image = made(3000)
@@ -117,7 +116,6 @@ def test_NF07_a_pull_survives_one_break_wherever_it_comes(tmp_path: Path, kind: 
     assert all(outcome.kinds == {kind} and outcome.connections in (2, 3) for outcome in broken)
 
 
-@pytest.mark.soak
 @pytest.mark.parametrize("kind", ["cut", "reset", "flip"])
 def test_NF07_a_pull_over_tls_survives_one_break_wherever_it_comes(tmp_path: Path, kind: str) -> None:
     authority = Authority(tmp_path)
@@ -144,7 +142,6 @@ def test_NF07_a_pull_over_tls_survives_one_break_wherever_it_comes(tmp_path: Pat
         assert failed == {}
 
 
-@pytest.mark.soak
 def test_NF04_a_flipped_bit_is_healed_wherever_it_comes(tmp_path: Path) -> None:
     image = made(3000)
     with Lying() as upstream:
@@ -213,7 +210,6 @@ def plan_of(seed: str, size: int) -> Plan:
     return plan
 
 
-@pytest.mark.soak
 def test_NF07_chaos_ends_in_the_exact_bytes_or_a_named_error(tmp_path: Path) -> None:
     image = made(700_000, 300_000, 60_000, 100)
     count, size = times(50, 1000), need(image)

@@ -25,7 +25,6 @@ NOISE = random.Random(5)
 IMAGE = make_image([make_layer({f"noise{number}": NOISE.randbytes(300_000)}) for number in range(8)])
 
 
-@pytest.mark.soak
 @pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("descriptors", [32, *range(12, 31, times(6, 1))])
 def test_ST05_a_pull_with_few_descriptors_comes_or_says_why(tmp_path: Path, descriptors: int, tls: bool) -> None:

@@ -83,7 +83,6 @@ def go(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Go]:
     process.close()
 
 
-@pytest.mark.soak
 @pytest.mark.xdist_group("go-urls")
 @EXAMPLES
 @example("https://registry.example:5000\\@evil.example/")
@@ -101,7 +100,6 @@ def test_CR16_a_url_names_the_host_that_go_and_urllib_read(go: Go, text: str) ->
     assert found is None or found == url.origin  # it also reads what stands behind the host
 
 
-@pytest.mark.soak
 @pytest.mark.xdist_group("go-urls")
 @EXAMPLES
 @example("//evil.example/")
@@ -119,7 +117,6 @@ def test_CR16_a_reference_leads_where_go_and_urllib_go(go: Go, text: str) -> Non
     assert found is None or found == url.origin
 
 
-@pytest.mark.soak
 @EXAMPLES
 @given(st.builds("{}/{}".format, HOSTS | TEXTS, st.sampled_from(["a", "a/b:1", "a@b"])))
 def test_CR16_a_reference_is_asked_for_at_the_host_that_it_shows(text: str) -> None:

@@ -58,7 +58,6 @@ def descriptors(served: Served) -> int:
     return len(os.listdir(f"/proc/{served.process.pid}/fd"))
 
 
-@pytest.mark.soak
 def test_RX08_idle_and_half_sent_requests_do_not_keep_others_out(served: Served) -> None:
     before = rss(served)
     half = b"GET /v2/ HTTP/1.1\r\nHost: x\r\nX-Slow: a"
@@ -98,7 +97,6 @@ def test_RX08_a_client_that_reads_slowly_is_not(served: Served) -> None:
     assert got.partition(b"\r\n\r\n")[2] == LARGE
 
 
-@pytest.mark.soak
 def test_ST05_a_server_with_few_descriptors_takes_no_more_clients_than_it_can_serve(tmp_path: Path) -> None:
     layout = write_layout(tmp_path, {"1": IMAGE})
     with serve_layout(layout, stall=1.0, descriptors=128) as server:
