@@ -10,9 +10,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # what Orlop runs with, and what its tests compare it to
 RUN_PACKAGES := python3 python3-venv ca-certificates crun runc
 TEST_PACKAGES := $(RUN_PACKAGES) attr containerd debootstrap docker-registry e2fsprogs erofs-utils faketime git \
-	golang-go golang-src libarchive-tools libcap2-bin podman procps skopeo strace tinyproxy tmux umoci
+	golang-go golang-src libarchive-tools libcap2-bin podman procps skopeo strace tinyproxy tmux umoci user-mode-linux
 
-.PHONY: help demo test soak check format bench clean packages-run packages-test
+.PHONY: help demo test soak powercuts check format bench clean packages-run packages-test
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,9 @@ test: packages-test $(VENV)/dev  ## Everything that must hold
 soak: packages-test $(VENV)/dev  ## The random tests, ten times as long and more
 	@ORLOP_SOAK=1 scripts/own-root $(PY) -m pytest -n auto --dist loadgroup --timeout 7200 \
 		$$(grep -rl 'support.soak import' tests --include='test_*.py')
+
+powercuts: packages-test $(VENV)/dev  ## Cut the power of a machine after pulls: 30 times Orlop's, and as often the peers'
+	@scripts/own-root $(PY) -m bench.powercut $(CUTS)
 
 check: packages-run $(VENV)/dev  ## Format, lint, types, import order
 	@$(VENV)/bin/ruff format --check src tests bench

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,16 +92,17 @@ class Trial:
 
 
 @pytest.mark.root
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_ST07_a_kill_at_any_call_leaves_a_sound_store(folder: Path, world: World, faults: Faults, name: str) -> None:
     trial, chance = Trial(folder, world, faults, name), random.Random(name)
     for at in trial.places("kill", chance):
         assert trial.check("kill", at=at), "it was not killed"
+    print(f"{len(trial.places('kill', chance))} calls")
 
 
 @pytest.mark.root
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("fault", ["EIO", "ENOSPC", "EMFILE", "short"])
 @pytest.mark.parametrize("name", COMMANDS)
 def test_ST03_ST04_ST05_a_call_that_fails_is_a_named_error_or_does_not_matter(
@@ -107,10 +111,11 @@ def test_ST03_ST04_ST05_a_call_that_fails_is_a_named_error_or_does_not_matter(
     trial, chance = Trial(folder, world, faults, name), random.Random(f"{name} {fault}")
     for at in trial.places(fault, chance):
         trial.check(fault, at=at)
+    print(f"{len(trial.places(fault, chance))} calls")
 
 
 @pytest.mark.root
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(7200)
 def test_ST07_kills_at_random_moments_leave_a_sound_store(folder: Path, world: World, faults: Faults) -> None:
     trial, chance = Trial(folder, world, faults, "first pull"), random.Random(20261125)
     longest, killed = 0.2, 0
@@ -119,3 +124,26 @@ def test_ST07_kills_at_random_moments_leave_a_sound_store(folder: Path, world: W
             killed += 1
         else:
             longest = max(longest * 0.9, 0.002)  # it is faster than that here
+
+
+_CALLS = "write,pwrite64,fsync,fdatasync,rename,link,linkat,unlink,unlinkat,mkdir,mkdirat"
+_OF_SQLITE = times(4, 400)
+
+
+@pytest.mark.root
+@pytest.mark.peer
+@pytest.mark.timeout(7200)
+def test_ST07_kills_at_calls_of_the_system_that_python_does_not_make(folder: Path, world: World) -> None:
+    """SQLite's calls too, as the kernel counts them, and the command as it is typed."""
+    chance, scenario = random.Random(20261125), SCENARIOS["second pull"]
+    scenario.prepare(folder / "before", world)
+    command = [sys.executable, "-m", "orlop", "--store", str(folder / "store"), "pull", "-q", world.source("two")]
+    for _ in range(_OF_SQLITE):
+        call = chance.choice(_CALLS.split(","))
+        shutil.copytree(folder / "before", folder / "store")
+        inject = f"inject={call}:signal=SIGKILL:when={chance.randint(1, 30)}"
+        trace = ["/usr/bin/strace", "-f", "-qq", "-o", os.devnull, "-e", f"trace={call}", "-e", inject]
+        ended = subprocess.run([*trace, *command], capture_output=True, text=True, check=False)
+        assert ended.returncode in (0, -9), f"{inject}: {ended.stderr}"
+        inspect(folder / "store", world, scenario.allowed(world, done=ended.returncode == 0))
+        shutil.rmtree(folder / "store")

@@ -24,7 +24,7 @@ from .invariants import World, inspect, settings
 from .scenarios import SCENARIOS
 
 _STATES = times(12, 1_000_000)  # of each of three kinds
-_RANDOM = times(24, 3_000)
+_RANDOM = times(24, 2_000)
 State = tuple[int, Tree, str]
 
 
@@ -45,7 +45,7 @@ class Recorded:
         self.done = self._run()
         self.log: Sequence[Operation] = disk.log
         self.start = disk.start
-        self._seen: set[tuple[str, bool, str]] = set()
+        self.seen: set[tuple[str, bool, str]] = set()
 
     def _run(self) -> int:
         """Up to which operation of the log it took until success was told."""
@@ -56,9 +56,9 @@ class Recorded:
     def check(self, at: int, tree: Tree, boot: str) -> None:
         """What is left after `at` operations. "" as boot: only the process died."""
         key = (tree.fingerprint(), at >= self.done, boot)
-        if key in self._seen:
+        if key in self.seen:
             return
-        self._seen.add(key)
+        self.seen.add(key)
         place = self._folder / "crashed"
         tree.write_to(place)
         allowed = self.scenario.allowed(self.world, done=at >= self.done)
@@ -99,10 +99,11 @@ def _try_all(recorded: Recorded, seed: str) -> None:
     for _ in range(_RANDOM):
         at, tree = random_crash(recorded.start, recorded.log, chance)
         recorded.check(at, tree, "another boot")
+    print(f"{len(recorded.log)} operations, {len(recorded.seen)} states checked")
 
 
 @pytest.mark.root
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_ST01_whatever_a_crash_leaves_is_a_sound_store(folder: Path, world: World, name: str) -> None:
     recorded = Recorded(folder, world, name)
@@ -111,7 +112,7 @@ def test_ST01_whatever_a_crash_leaves_is_a_sound_store(folder: Path, world: Worl
 
 
 @pytest.mark.root
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("name", ["first pull", "second pull", "tag"])
 def test_ST01_what_a_killed_process_did_is_durable_when_another_tells_success(
     folder: Path, world: World, name: str

@@ -10,6 +10,7 @@ import pytest
 
 from orlop.disk.disk import Disk
 from orlop.errors import Damaged, NoSpace, NotFound
+from tests.support.stores import start_python
 
 
 def test_ST09_files_and_directories_are_private_whatever_the_umask(tmp_path: Path) -> None:
@@ -54,6 +55,26 @@ def test_a_file_over_its_limit_is_not_read_whole(tmp_path: Path) -> None:
     with pytest.raises(Damaged, match="larger than 10"):
         Disk(tmp_path).read("big", 10)
     assert Disk(tmp_path).read("none", 10) is None
+
+
+def test_a_high_limit_takes_no_more_memory_than_the_file(tmp_path: Path) -> None:
+    (tmp_path / "small").write_bytes(b"content")
+    (tmp_path / "empty").write_bytes(b"")
+    code = """
+import resource, sys
+from pathlib import Path
+from orlop.disk.disk import Disk
+resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+disk = Disk(Path(sys.argv[1]))
+print(disk.read("small", 4 << 30), disk.read("empty", 4 << 30))
+"""
+    assert start_python(code, tmp_path).communicate() == ("b'content' b''\n", "")
+
+
+def test_a_file_that_grows_is_read_to_its_end(tmp_path: Path) -> None:
+    # what is in /proc has no size, and content all the same
+    version = Disk(Path("/proc")).read("version", 4096)
+    assert version == Path("/proc/version").read_bytes()
 
 
 def test_a_symlink_is_not_opened(tmp_path: Path) -> None:

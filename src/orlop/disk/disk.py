@@ -202,7 +202,10 @@ class Disk:
         """A whole small file, None if there is none; `Damaged` if it is larger than `limit` bytes."""
         try:
             with open(self.path(name), "rb") as stream:
-                data = stream.read(limit + 1)
+                # in as much as there is: room for all of `limit` may be more than there is memory
+                data = stream.read(min(os.fstat(stream.fileno()).st_size, limit) + 1)
+                while len(data) <= limit and (more := stream.read(min(len(data), limit + 1 - len(data)))):
+                    data += more
         except FileNotFoundError:
             return None
         except OSError as error:
