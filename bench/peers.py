@@ -30,8 +30,7 @@ def _orlop(place: Path, *arguments: str) -> None:
 
 
 def _mount(place: Path, host: str) -> None:
-    _orlop(place, "pull", "--insecure", host, f"docker://{host}/bench:1")
-    _orlop(place, "mount", f"{host}/bench:1", str(place / "root"))
+    _orlop(place, "mount", "--insecure", host, f"docker://{host}/bench:1", str(place / "root"))
     _call("/usr/sbin/chroot", str(place / "root"), "/bin/true")
 
 
@@ -84,7 +83,7 @@ def _nothing(_place: Path) -> None:
 
 
 WAYS = (
-    Way("orlop pull + mount", _mount, _unmount),
+    Way("orlop mount", _mount, _unmount),
     Way("orlop unpack", _unpack, _nothing),
     Way("podman pull", _podman, _unshare),
     Way("containerd, ctr image pull", _containerd, _nothing),
