@@ -55,7 +55,7 @@ class Job:
     def check(self) -> None:
         """Raise `Cancelled` if the job was stopped."""
         if self.stopped:
-            raise Cancelled("stopped before it was done", hint="what was fetched is kept; run it again to go on")
+            raise Cancelled("stopped before it was done")
 
     def wait(self, seconds: float) -> None:
         """Sleep, but wake and raise `Cancelled` soon after a stop."""

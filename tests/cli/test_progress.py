@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import threading
 from collections.abc import Callable
 
@@ -28,6 +29,19 @@ EVENTS = (
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
+
+
+class Screen(io.TextIOWrapper):
+    """A terminal with a descriptor, which a signal handler can write to."""
+
+    def __init__(self) -> None:
+        super().__init__(io.FileIO(os.memfd_create("screen"), "w+"), write_through=True)
+
+    def isatty(self) -> bool:
+        return True
+
+    def shown(self) -> str:
+        return os.pread(self.fileno(), 1 << 20, 0).decode()
 
 
 class Clock:
@@ -134,12 +148,44 @@ def test_bars_show_blobs_and_the_whole_and_leave_the_terminal_as_it_was() -> Non
 
 @pytest.mark.usefixtures("wide")
 def test_bars_give_the_cursor_back_when_all_ends_at_once() -> None:
-    out = Terminal()
-    show = Bars(out)
-    show(EVENTS[0])
-    show.abandon()
-    assert out.getvalue().endswith("\x1b[?25h\n")
-    show.close()
+    with Screen() as out:
+        show = Bars(out)
+        show(EVENTS[0])
+        show(EVENTS[2])
+        show.abandon()
+        # two lines go: one upwards from the last
+        assert out.shown().endswith("\r\x1b[2K\x1b[1A\x1b[2K\x1b[?25h")
+        show.close()
+
+
+@pytest.mark.usefixtures("wide")
+def test_a_notice_of_a_signal_handler_is_drawn_below_the_bars_and_not_into_them() -> None:
+    with Screen() as out:
+        show = Bars(out)
+        show(EVENTS[0])
+        before = out.shown()
+        with show.lock:  # whoever was interrupted may hold it
+            show.stopping("orlop: stopping")
+        assert show.display is not None
+        show.display.refresh()
+        assert "\norlop: stopping" in out.shown()[len(before) :]
+        assert show.display.height == 2
+        show.close()
+        assert out.shown().endswith("\x1b[2K")
+
+
+@pytest.mark.parametrize("make", [Plain, Quiet, Bars])
+def test_a_notice_is_written_at_once_where_nothing_is_drawn(make: Callable[[Screen], Progress]) -> None:
+    with Screen() as out:
+        make(out).stopping("orlop: stopping")
+        assert out.shown() == "\norlop: stopping\n"
+
+
+def test_a_notice_is_json_among_json() -> None:
+    with Screen() as out:
+        Lines(out).stopping("orlop: stopping")
+        told = json.loads(out.shown())
+        assert (told["event"], told["text"]) == ("message", "orlop: stopping")
 
 
 @pytest.mark.usefixtures("wide")

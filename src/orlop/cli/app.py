@@ -51,6 +51,7 @@ class App:
     progress: str = "auto"
     network: dict[str, Any] = field(default_factory=dict, repr=False)  # fields of settings.Network
     changes: dict[str, Any] = field(default_factory=dict)  # fields of Settings
+    fetching: bool = False  # what is done now goes on there if it is done again
     secrets: set[str] = field(default_factory=set, repr=False)
     _settings: Settings | None = field(default=None, repr=False)
     _store: Store | None = None
@@ -153,11 +154,6 @@ class App:
             self._handlers = {number: signal.signal(number, self._interrupt) for number in _SIGNALS}
         return self
 
-    @property
-    def stopping(self) -> bool:
-        """Whether a job was asked to stop."""
-        return self._job is not None and self._job.stopped
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -180,8 +176,8 @@ class App:
         if self._job is None:
             raise KeyboardInterrupt
         self._job.stop()
-        if not self.quiet:
-            os.write(2, b"\norlop: stopping; once more ends at once\n")
+        if not self.quiet and self._progress is not None:
+            self._progress.stopping("orlop: stopping; once more ends at once")
         # some calls of the system wait without looking at the job: name look-ups, handshakes
         self._handlers[signal.SIGALRM] = signal.signal(signal.SIGALRM, _overdue)
         signal.setitimer(signal.ITIMER_REAL, _GRACE)

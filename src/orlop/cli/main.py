@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from .. import __version__
-from ..errors import Error, NoSpace, Partial, of_system
+from ..errors import Cancelled, Error, NoSpace, Partial, of_system
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 BUG = 1
 USAGE = 2
-INTERRUPTED = 130
 _COMPLETE = "_ORLOP_COMPLETE"  # set by the scripts of `orlop completion`
 BROKEN_PIPE = 141  # what a shell reports for a program that SIGPIPE ended
 
@@ -47,8 +46,7 @@ def run(arguments: Sequence[str], app: App | None = None) -> int:
     except BrokenPipeError:
         return _broken_pipe()
     except KeyboardInterrupt:
-        app.say("orlop: interrupted" + ("; what was fetched is kept, run it again to go on" if app.stopping else ""))
-        return INTERRUPTED
+        return _report(Cancelled("interrupted"), app)
     except Error as error:
         return _report(error, app)
     except OSError as error:
@@ -97,6 +95,8 @@ def _usage(error: object) -> str:
 
 
 def _report(error: Error, app: App) -> int:
+    if isinstance(error, Cancelled) and app.fetching:
+        error.hint = "what was fetched is kept; run it again to go on"
     if isinstance(error, Partial):
         for each in error.errors:
             app.fail(each)

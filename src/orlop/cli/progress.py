@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from .output import count, printable, size
@@ -29,6 +31,9 @@ class Progress(Protocol):
 
     def close(self) -> None:
         """Take everything off the screen that would not stay true. Idempotent; later events are dropped."""
+
+    def stopping(self, text: str) -> None:
+        """A line for people from a signal handler: without locks, as any may be held by what was interrupted."""
 
     def abandon(self) -> None:
         """Restore the terminal from a signal handler: without locks, the process ends right after."""
@@ -66,6 +71,9 @@ class Quiet:
     def close(self) -> None:
         with self.lock:
             self.closed = True
+
+    def stopping(self, text: str) -> None:
+        _write_at_once(self.stream, f"\n{text}\n")
 
     def abandon(self) -> None:
         pass
@@ -167,11 +175,17 @@ class Lines(Quiet):
         with self.lock:
             self._write("message", "", 0, 0, 0, text)
 
+    def stopping(self, text: str) -> None:
+        _write_at_once(self.stream, f"{self._line('message', text=text)}\n")
+
     def _write(self, kind: str, subject: str, done: int, total: int, count: int, text: str) -> None:
+        print(self._line(kind, subject, done, total, count, text), file=self.stream, flush=True)
+
+    def _line(self, kind: str, subject: str = "", done: int = 0, total: int = 0, count: int = 0, text: str = "") -> str:
         import json
 
         fields = {"event": kind, "subject": subject, "done": done, "total": total, "count": count, "text": text}
-        print(json.dumps(fields), file=self.stream, flush=True)
+        return json.dumps(fields)
 
 
 class Bars(Quiet):
@@ -182,6 +196,8 @@ class Bars(Quiet):
         self.totals = _Totals()
         self.throttle = _Throttle(_INTERVAL, clock)
         self.display: Display | None = None
+        self.notice = ""
+        self.drawing = False  # the terminal is rich's, or will be at once
 
     def __call__(self, event: Event) -> None:
         if event.kind == "progress" and not self.throttle.ready(event.subject):
@@ -198,10 +214,16 @@ class Bars(Quiet):
             if self.display is None:
                 if event.kind not in ("plan", "progress", "start"):
                     return
-                from .bars import Display
+                self._begin()
+            if self.display is not None:
+                self._draw(self.display, event)
 
-                self.display = Display(self.stream)
-            self._draw(self.display, event)
+    def _begin(self) -> None:
+        from .bars import Display
+
+        self.drawing = True
+        self.display = Display(self.stream, self.notice)
+        self.display.notice = self.notice  # set in between
 
     def _draw(self, display: Display, event: Event) -> None:
         if event.kind in ("done", "exists"):
@@ -222,6 +244,7 @@ class Bars(Quiet):
             if self.display is not None:
                 self.display.close()
                 self.display = None
+                self.drawing = False
             self.totals = _Totals()
 
     def close(self) -> None:
@@ -229,10 +252,23 @@ class Bars(Quiet):
             self.pause()
             super().close()
 
+    def stopping(self, text: str) -> None:
+        self.notice = text
+        if self.display is not None:
+            self.display.notice = text  # drawn by the thread that draws
+        elif not self.drawing:
+            super().stopping(text)
+
     def abandon(self) -> None:
         if self.display is not None:
-            self.stream.write("\x1b[?25h\n")  # the cursor, which the bars had hidden
-            self.stream.flush()
+            # the bars go, and the cursor comes back, which they had hidden
+            _write_at_once(self.stream, "\r\x1b[2K" + "\x1b[1A\x1b[2K" * (self.display.height - 1) + "\x1b[?25h")
+
+
+def _write_at_once(stream: TextIO, text: str) -> None:
+    """Past the stream's own buffer, which whatever was interrupted may be writing to."""
+    with suppress(OSError):  # no terminal left to write to
+        os.write(stream.fileno(), text.encode())
 
 
 def short(subject: str) -> str:

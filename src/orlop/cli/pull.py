@@ -36,7 +36,7 @@ def pull(
       orlop pull debian:12 ghcr.io/owner/app:1.2
       orlop pull --platform all oci-archive:app.tar
     """
-    job, store = app.job(), app.store()
+    job, store, app.fetching = app.job(), app.store(), not dry_run
     if app.settings().network.username:
         _refuse_several_hosts(references)
     shown: list[dict[str, Any]] = []

@@ -84,6 +84,7 @@ def ensure(app: App, reference: str, platform: str | None, policy: str) -> str:
 
 def _fetched(app: App, reference: str, platform: str | None, missing: NotFound | None) -> str:
     """Pull; if that fails, what was `missing` in the store is told first. The error's kind stays the pull's."""
+    app.fetching = True
     try:
         pulled = app.store().pull(reference, platform=platform, job=app.job())
     except Cancelled:
@@ -95,6 +96,7 @@ def _fetched(app: App, reference: str, platform: str | None, missing: NotFound |
             error.hint = _near(missing) or error.hint
         error.message = told_of(reference, error)
         raise
+    app.fetching = False
     app.note(f"{pulled.name}: {pulled.digest} fetched")
     with looking(reference):
         app.store().image(pulled.name, platform=platform)  # a registry has more than images

@@ -1,0 +1,97 @@
+"""What people see: the program in a real terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.images import make_image, make_layer
+from tests.support.terminal import Terminal, terminal
+from tests.support.throttled import Throttled, throttled
+
+PROGRAM = [sys.executable, "-m", "orlop"]
+
+
+@pytest.fixture(scope="module")
+def registry() -> Iterator[Throttled]:
+    """`app:big` has three layers, each of which takes a minute."""
+    image = make_image([make_layer({"noise": os.urandom(60 << 20)}) for _ in range(3)], compression="none")
+    with throttled({"big": image}, rate=1 << 20) as server:
+        yield server
+
+
+def environment(place: Path) -> dict[str, str]:
+    return {
+        "PYTHONPATH": ":".join(entry for entry in sys.path if entry),
+        "HOME": str(place),
+        "ORLOP_STORE": str(place / "store"),
+    }
+
+
+def pulling(registry: Throttled) -> list[str]:
+    return [*PROGRAM, "pull", "--insecure", registry.host, f"docker://{registry.host}/app:big"]
+
+
+def bars(lines: list[str]) -> list[str]:
+    return [line for line in lines if "MB" in line and "━" in line]
+
+
+def drawn(opened: Terminal) -> list[str]:
+    return opened.wait(lambda lines: len(bars(lines)) >= 4 and any("total 0/3" in line for line in lines))
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("columns", [80, 40])
+def test_an_interrupted_pull_takes_its_bars_away(registry: Throttled, tmp_path: Path, columns: int) -> None:
+    with terminal(pulling(registry), environment(tmp_path), columns=columns) as opened:
+        drawn(opened)
+        opened.press("C-c")
+        lines = opened.wait_for("ended 130")
+    assert bars(lines) == []
+    told = "orlop: stopped before it was done; what was fetched is kept; run it again to go on"
+    assert "".join(lines).replace(" ", "") == f"{told}ended 130".replace(" ", "")
+
+
+@pytest.mark.peer
+def test_a_pull_that_does_not_stop_says_what_a_second_interrupt_does(tmp_path: Path) -> None:
+    """The reading end of a pipe waits without looking at the job, until it is overdue."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with terminal([*PROGRAM, "pull", f"oci-archive:{pipe}"], environment(tmp_path)) as opened, pipe.open("wb"):
+        opened.press("C-c")
+        opened.wait_for("orlop: stopping; once more ends at once")
+        time.sleep(0.6)  # what comes sooner is an echo of the first
+        opened.press("C-c")
+        lines = opened.wait(lambda lines: any("ended" in line for line in lines))
+    assert lines[-1] == "ended 130"
+
+
+@pytest.mark.peer
+def test_a_pull_goes_on_with_what_was_fetched(registry: Throttled, tmp_path: Path) -> None:
+    with terminal(pulling(registry), environment(tmp_path)) as opened:
+        opened.wait(lambda lines: len(bars(lines)) == 4 and not any(" 0.0/" in line for line in lines))
+        opened.press("C-c")
+        opened.wait_for("ended 130")
+    registry.starts.clear()
+    with terminal(pulling(registry), environment(tmp_path)) as opened:
+        opened.wait(lambda _: sum(start > 0 for path, start in registry.starts if "/blobs/" in path) == 3)
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize(("columns", "speed"), [(80, True), (60, True), (59, False), (40, False), (30, False)])
+def test_a_bar_is_a_line_however_narrow_the_terminal(
+    registry: Throttled, tmp_path: Path, columns: int, speed: bool
+) -> None:
+    with terminal(pulling(registry), environment(tmp_path), columns=columns) as opened:
+        lines = drawn(opened)
+    assert len(lines) == len(bars(lines)) == 4, lines
+    assert max(len(line) for line in lines) <= columns - 2  # ^C has room
+    for line in lines:
+        assert bool(line.rpartition(" MB")[2]) == speed
+        assert "…" not in line
+        assert line.rpartition("━")[2].strip().partition("/")[2]
