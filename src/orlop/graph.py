@@ -72,9 +72,10 @@ def read(source: Source, reference: str) -> Document:
     if digest is None and isinstance(source, Resolves):
         return read_described(source, source.resolve(reference))
     document = source.document(reference)
-    if digest is not None:
-        check_document(document, digest, source.origin)
-    return document
+    if digest is None:
+        return document
+    check_document(document, digest, source.origin)
+    return document.under(digest)
 
 
 def read_described(source: Source, wanted: Descriptor) -> Document:
@@ -85,7 +86,7 @@ def read_described(source: Source, wanted: Descriptor) -> Document:
         raise Mismatch(f"manifest {wanted.digest}: expected {wanted.size} bytes, got {len(document.raw)}")
     if document.media_type != wanted.media_type:
         raise Mismatch(f"manifest {wanted.digest}: described as {wanted.media_type}, served as {document.media_type}")
-    return document
+    return document.under(wanted.digest)
 
 
 def read_small(source: Source, wanted: Descriptor, limit: int, job: Job) -> bytes:
@@ -293,7 +294,7 @@ def stored_documents(root: Digest, read_blob: Callable[[Digest, int], bytes | No
         raw = read_blob(digest, CONFIG_BYTES)
         if raw is None:
             continue
-        document = Document.read(raw, media_type)
+        document = Document.read(raw, media_type).under(digest)
         found.append(document)
         for child in document.manifests:
             if child.digest not in seen and child.media_type in media.DOCUMENTS and depth < INDEX_DEPTH:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from . import graph
-from .blobs.local import LocalBlobs
+from .blobs.local import ALGORITHMS, LocalBlobs
 from .catalog.sqlite import SqliteCatalog
 from .errors import Invalid, NotFound, Usage
 from .model.descriptor import Descriptor
@@ -88,7 +88,7 @@ class Images:
         raw = self._blobs.read(wanted.digest, CONFIG_BYTES)
         if raw is None:
             raise NotFound(f"manifest {wanted.digest}: not in the store", hint="pull the image again")
-        return Document.read(raw, wanted.media_type)
+        return Document.read(raw, wanted.media_type).under(wanted.digest)
 
     def image(self, text: str, platform: Platform | None = None) -> Image:
         """The manifest and config for a platform (None: the host's, or the only one there is)."""
@@ -168,12 +168,15 @@ class Images:
         return image
 
     def _by_digest(self, text: str) -> Tagged | None:
-        prefix = text.removeprefix("sha256:")
-        if not 6 <= len(prefix) <= 64 or not _HEX.issuperset(prefix):
-            if prefix != text:
-                raise Usage(f"{text[:140]}: is no digest: expected 6 to 64 hexadecimal digits")
+        stated, colon, prefix = text.rpartition(":")
+        if colon and stated not in ALGORITHMS:
+            return None  # a name with a tag
+        longest = 64 if stated == "sha256" else 128
+        if not 6 <= len(prefix) <= longest or not _HEX.issuperset(prefix):
+            if colon:
+                raise Usage(f"{text[:140]}: is no digest: expected 6 to {longest} hexadecimal digits")
             return None
-        found = self._catalog.starting_with(prefix)
+        found = self._catalog.starting_with(prefix, algorithm=stated)
         if len(found) > 1:
             raise Usage(f"{text}: fits {len(found)} or more documents", hint="give more digits")
         return Tagged("", found[0]) if found else None

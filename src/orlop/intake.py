@@ -213,7 +213,8 @@ class _Opening:
         tap = _Tap(source, self._verifier, job)
         fault: Error | None = None
         if self._open:
-            self._plain = _PlainTar(self._intake.disk, self._intake.scratch())
+            algorithm = self._diff_id.algorithm if self._diff_id else "sha256"
+            self._plain = _PlainTar(self._intake.disk, self._intake.scratch(), algorithm)
             try:
                 self._plain.fill(Inflated(tap), job)
             except _WRONG as error:
@@ -246,11 +247,12 @@ class _Opening:
 class _PlainTar:
     """A plain layer tar being written, hashed and indexed; padded to whole blocks for mounting."""
 
-    def __init__(self, disk: Disk, scratch: str) -> None:
+    def __init__(self, disk: Disk, scratch: str, algorithm: str) -> None:
         self._disk = disk
         self._name = scratch
         self._descriptor = disk.create(scratch)
-        self._hasher = hashlib.sha256()
+        self._algorithm = algorithm
+        self._hasher = hashlib.new(algorithm)
         self._size = 0
         self._entries: list[Entry] = []
         self.digest = ""
@@ -259,7 +261,7 @@ class _PlainTar:
         """All of `plain`; it is inflated in a thread of its own, while this one hashes, writes and indexes."""
         with _Ahead(plain, job) as chunks:
             self._entries = list(read_entries(_Tap(chunks, self, job)))
-        self.digest = f"sha256:{self._hasher.hexdigest()}"
+        self.digest = f"{self._algorithm}:{self._hasher.hexdigest()}"
         if padding := -self._size % _BLOCK:
             self._disk.write(self._descriptor, b"\0" * padding, self._size)
 
@@ -273,7 +275,10 @@ class _PlainTar:
 
     def adopt(self, derived: DerivedFiles, diff_id: Digest) -> None:
         derived.put("index", diff_id, tar_index.dump(self._entries, tar_size=self._size))
-        derived.adopt("tar", diff_id, self._name, size=self._size, sha256=self._hasher.hexdigest())
+        if self._algorithm == "sha256":
+            derived.adopt("tar", diff_id, self._name, size=self._size, sha256=self._hasher.hexdigest())
+        else:
+            derived.adopt("tar", diff_id, self._name)  # its mark has a sha256: read once more, for these few
 
     def close(self) -> None:
         self._disk.close(self._descriptor)

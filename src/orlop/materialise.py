@@ -293,7 +293,7 @@ class Materialise:
 
 def _is_of(text: str, mounted: Mounted) -> bool:
     """Whether `text` names the image of a mount."""
-    prefix = text.removeprefix("sha256:")
+    prefix = text.removeprefix(f"{mounted.digest.algorithm}:")
     return text == mounted.name or (len(prefix) >= _PREFIX and mounted.digest.encoded.startswith(prefix))
 
 

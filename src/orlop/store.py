@@ -170,7 +170,7 @@ class Store:
         """A manifest or index by digest, None if it is not known as one; never more than `limit` bytes."""
         known = self._parts.catalog.find(digest)
         raw = self._parts.blobs.read(digest, limit) if known is not None and known.size <= limit else None
-        return Document.read(raw, known.media_type) if known is not None and raw is not None else None
+        return Document.read(raw, known.media_type).under(digest) if known is not None and raw is not None else None
 
     def blob(self, digest: Digest) -> tuple[Path, int]:
         """Path and size in bytes of a blob, to be read only. `NotFound`."""

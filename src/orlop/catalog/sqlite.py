@@ -68,12 +68,14 @@ class SqliteCatalog:
             row = database.execute("SELECT media_type, digest, size FROM documents WHERE digest = ?", (digest,))
             return next((Descriptor(kind, Digest(name), size) for kind, name, size in row), None)
 
-    def starting_with(self, prefix: str, limit: int = 5) -> list[Descriptor]:
-        """Documents whose hex starts with `prefix`, at most `limit`."""
+    def starting_with(self, prefix: str, *, algorithm: str = "", limit: int = 5) -> list[Descriptor]:
+        """Documents whose hex starts with `prefix`, at most `limit`; of any algorithm, unless one is given."""
+        # the names of both algorithms are equally long
+        start, text = (1, f"{algorithm}:{prefix}") if algorithm else (8, prefix)
         with self._open() as database:
             rows = database.execute(
-                "SELECT media_type, digest, size FROM documents WHERE substr(digest, 8, ?) = ? ORDER BY digest LIMIT ?",
-                (len(prefix), prefix, limit),
+                "SELECT media_type, digest, size FROM documents WHERE substr(digest, ?, ?) = ? ORDER BY digest LIMIT ?",
+                (start, len(text), text, limit),
             )
             return [Descriptor(kind, Digest(name), size) for kind, name, size in rows]
 

@@ -101,7 +101,8 @@ class LayoutSource:
 
     def _load(self, digest: Digest, media_type: str) -> Document:
         raw = self._read(_blob(digest), MANIFEST_BYTES)
-        return Document(raw, media_type) if media_type in media.DOCUMENTS else Document.read(raw, media_type)
+        document = Document(raw, media_type) if media_type in media.DOCUMENTS else Document.read(raw, media_type)
+        return document.under(digest)
 
     def _read(self, name: str, limit: int) -> bytes:
         with self._members.open(name) as window:

@@ -6,7 +6,7 @@ The bytes are the identity and are never written again from the view.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -27,6 +27,7 @@ class Document:
 
     raw: bytes = field(repr=False)
     media_type: str
+    algorithm: str = "sha256"  # of the digest that it goes by
 
     def __post_init__(self) -> None:
         if len(self.raw) > MANIFEST_BYTES:
@@ -59,14 +60,18 @@ class Document:
         plain = media_type.partition(";")[0].strip().lower()
         return cls(raw, plain if plain in media.DOCUMENTS else media_type_of(raw, plain))
 
+    def under(self, digest: Digest) -> Document:
+        """The same document, going by the algorithm of the digest that names it."""
+        return self if digest.algorithm == self.algorithm else replace(self, algorithm=digest.algorithm)
+
     @cached_property
     def fields(self) -> dict[str, Any]:
         return load_object(self.raw, what="manifest")
 
     @cached_property
     def digest(self) -> Digest:
-        """sha256 of the raw bytes. For a signed schema 1 manifest use `model.legacy.payload_digest`."""
-        return Digest.of(self.raw)
+        """Of the raw bytes. For a signed schema 1 manifest use `model.legacy.payload_digest`."""
+        return Digest.of(self.raw, self.algorithm)
 
     @property
     def descriptor(self) -> Descriptor:
