@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,95 +16,9 @@ from tests.cli.conftest import IMAGE
 from tests.support.command_line import Orlop
 from tests.support.images import make_image, make_layer, write_layout
 
-FORBIDDEN = (
-    "rich",
-    "asyncio",
-    "ssl",
-    "sqlite3",
-    "json",
-    "http",
-    "socket",
-    "logging",
-    "subprocess",
-    "tarfile",
-    "hashlib",
-)
-# our own modules that the command line may import before it knows the command, and for `pull`
-OURS = {"orlop", "orlop.cli", "orlop.cli.main", "orlop.errors"}
-OURS_TO_PULL = OURS | {f"orlop.cli.{name}" for name in ("app", "lazy", "options", "output", "pull", "root")}
-
 
 def environment(**more: str) -> dict[str, str]:
     return {"PYTHONPATH": ":".join(entry for entry in sys.path if entry), "PATH": os.defpath, **more}
-
-
-def imported(code: str) -> set[str]:
-    whole = f"import sys; before = set(sys.modules)\n{code}\nprint(*sorted(set(sys.modules) - before), file=sys.stderr)"
-    done = subprocess.run(
-        [sys.executable, "-c", whole], env=environment(), capture_output=True, text=True, check=True, timeout=30
-    )
-    return set(done.stderr.split())
-
-
-def test_the_version_needs_next_to_nothing() -> None:
-    code = "sys.argv = ['orlop', '--version']\nfrom orlop.cli.main import main\ntry: main()\nexcept SystemExit: pass"
-    modules = imported(code)
-    assert {name for name in modules if name.startswith("orlop")} == OURS
-    assert "click" not in modules
-    assert not modules & set(FORBIDDEN)
-    assert len(modules) < 45, sorted(modules)
-
-
-def test_building_the_pull_command_imports_nothing_heavy() -> None:
-    modules = imported("from orlop.cli.main import run\nrun(['pull', '--help'])")
-    assert {name for name in modules if name.startswith("orlop")} == OURS_TO_PULL
-    assert not modules & set(FORBIDDEN)
-    assert len(modules) < 120, sorted(modules)
-
-
-def test_a_pull_from_a_layout_imports_neither_server_nor_bars(layout: Path, tmp_path: Path) -> None:
-    modules = imported(
-        "from orlop.cli.main import run\n"
-        f"assert run(['--store', {str(tmp_path / 's')!r}, '-q', 'pull', 'oci:{layout}:one']) == 0"
-    )
-    assert not modules & {"rich", "asyncio", "granian", "orlop.serve", "orlop.bundle", "orlop.cli.demo"}
-
-
-# Seconds of processor time, the best of five: time on the clock says little while other tests run. On an idle machine
-# the version is there after 30 ms, the first question after 130 ms.
-VERSION_SECONDS = 0.08
-FIRST_QUESTION_SECONDS = 0.25
-
-
-def test_the_version_is_told_at_once() -> None:
-    command = [sys.executable, "-m", "orlop", "--version"]
-    used = []
-    for _ in range(5):
-        process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL)
-        used.append(_seconds(process))
-    assert min(used) < VERSION_SECONDS
-
-
-def test_a_pull_asks_its_first_question_soon(tmp_path: Path) -> None:
-    used = []
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        for number in range(5):
-            process = _pull(listening, tmp_path / str(number))
-            connection, _ = listening.accept()
-            process.kill()
-            connection.close()
-            for pipe in (process.stdout, process.stderr):
-                assert pipe is not None
-                pipe.close()
-            used.append(_seconds(process))
-    assert min(used) < FIRST_QUESTION_SECONDS
-
-
-def _seconds(process: subprocess.Popen[Any]) -> float:
-    """Processor time of a process that has ended or will."""
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return usage.ru_utime + usage.ru_stime
 
 
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -156,6 +155,8 @@ def _output(out: str) -> Iterator[BinaryIO]:
         with _told_of(target), target.open("wb") as stream:  # /dev/null, a fifo
             yield stream
         return
+    import tempfile
+
     with _told_of(target):
         descriptor, draft = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
