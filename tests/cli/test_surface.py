@@ -102,9 +102,15 @@ def test_an_option_after_the_command_wins(orlop: Orlop, tmp_path: Path) -> None:
         (["pul"], "no such command 'pul'; did you mean 'pull'?"),
         (["umnt", "x"], "did you mean 'umount' or 'untag'?"),
         (["zzz"], "no such command 'zzz'"),
-        (["pull", "--plattform", "x", "y"], "Did you mean '--platform'?"),
-        (["pull"], "Missing argument 'REF...'"),
-        (["pull", "x", "--jobs", "0"], "--jobs"),
+        (["zzz"], "orlop: no such command 'zzz'; orlop --help\n"),
+        (["pull", "--plattform", "x", "y"], "orlop: pull: no such option '--plattform'; did you mean '--platform'?\n"),
+        (["pull", "--nosuch", "x"], "orlop: pull: no such option '--nosuch'; orlop pull --help\n"),
+        (["--nosuch"], "orlop: no such option '--nosuch'; orlop --help\n"),
+        (["pull"], "orlop: pull: missing argument 'REF...'; orlop pull --help\n"),
+        (["pull", "x", "--jobs"], "orlop: pull: option '--jobs' requires an argument; orlop pull --help\n"),
+        (["pull", "x\n", "--jobs", "0\n"], "--jobs"),
+        (["mount", "x", "--driver", "foo"], "orlop: mount: invalid value for '--driver': 'foo' is not one of 'auto', "),
+        (["images", "a", "b"], "orlop: images: got unexpected extra argument (b); orlop images --help\n"),
         (["images", "--progress", "loud"], "--progress"),
         (["pull", "--insecure", "docker://h/x", "y"], "--insecure: expected HOST[:PORT] or https://HOST[:PORT]"),
         (["pull", "--creds", "nobody", "y"], "--creds: expected USER:PASS"),
@@ -119,6 +125,8 @@ def test_usage_errors_say_what_was_expected_and_exit_2(orlop: Orlop, arguments: 
     result = orlop(*arguments)
     assert told in result.err
     assert (result.status, result.out) == (2, "")
+    assert result.err.startswith("orlop: ")
+    assert result.err.count("\n") == 1
 
 
 KINDS = {

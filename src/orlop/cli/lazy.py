@@ -31,6 +31,13 @@ class Command(click.Command):
         self._common = common()
         self.params.extend(self._common)
 
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(context, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or context  # an option without its argument does not know whose it is
+            raise
+
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         own = [p for p in self.get_params(context) if isinstance(p, click.Option) and p not in self._common]
         _section(context, formatter, "Options", [option for option in own if not is_network(option)])

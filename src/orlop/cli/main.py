@@ -8,15 +8,16 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from .. import __version__
-from ..errors import Cancelled, Error, NoSpace, Partial, of_system
+from ..errors import Cancelled, Error, NoSpace, Partial, Usage, of_system
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import click
+
     from .app import App
 
 BUG = 1
-USAGE = 2
 _COMPLETE = "_ORLOP_COMPLETE"  # set by the scripts of `orlop completion`
 BROKEN_PIPE = 141  # what a shell reports for a program that SIGPIPE ended
 
@@ -72,8 +73,7 @@ def _invoke(arguments: list[str], app: App) -> int:
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.UsageError as error:
-        app.say(_usage(error))
-        return USAGE
+        return _report(_usage(error), app)
     except click.Abort as error:
         raise KeyboardInterrupt from error
     except click.ClickException as error:
@@ -82,16 +82,18 @@ def _invoke(arguments: list[str], app: App) -> int:
     return status if isinstance(status, int) else 0
 
 
-def _usage(error: object) -> str:
-    import io
-
-    import click
-
-    if not isinstance(error, click.UsageError):
-        return str(error)
-    text = io.StringIO()
-    error.show(file=text)
-    return text.getvalue().rstrip("\n")
+def _usage(error: click.UsageError) -> Usage:
+    """click's own in our form: `pull: no such option '--nosuch'; orlop pull --help`."""
+    text = " ".join(error.format_message().split()).rstrip(".")
+    text, question, advice = text.partition(". Did you mean")
+    text, _, more = (text[0].lower() + text[1:]).partition("; did you mean")
+    command = error.ctx.command_path if error.ctx else "orlop"
+    name = command.partition(" ")[2]
+    if question or more:
+        hint = f"did you mean{advice}{more}"
+    else:
+        hint = f"{command} --help"
+    return Usage(f"{name}: {text}" if name else text, hint=hint)
 
 
 def _report(error: Error, app: App) -> int:
