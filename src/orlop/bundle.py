@@ -6,14 +6,11 @@ import json
 import os
 import resource
 import secrets
-import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from .disk import syscalls
@@ -23,6 +20,7 @@ from .model.image import ImageConfig
 from .model.runtime import Choices, Network, runtime_spec, user_of
 from .rootfs import confine, mountinfo, mounting
 from .rootfs.accounts import find_user
+from .rootfs.foreground import wait_for
 from .rootfs.programs import check_program, refuse_log
 
 RUNTIMES = ("crun", "runc")
@@ -31,11 +29,8 @@ DIRECTORIES = ("/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/b
 OPEN_FILES = 1 << 20
 MOUNT_POINTS = ("proc", "dev", "sys")  # what the runtime itself works in, as root of this machine
 _MS_NODEV = 4  # sys/mount.h
-STOP_SECONDS = 10.0  # between SIGTERM and SIGKILL, as Docker has it
-_FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGQUIT)
 _OWN_ROOT = "own-root"  # in the scratch directory
 _LOG_BYTES = 64 << 10
-_FROM_KEYBOARD = (signal.SIGINT, signal.SIGQUIT)
 
 
 def write_bundle(
@@ -180,8 +175,8 @@ def run_bundle(
 ) -> int:
     """Run the bundle in the foreground, with this process's stdin, stdout and stderr; returns the exit status.
 
-    128 + n if signal n ended it. `scratch` takes the runtime's state. Signals that would end this process go
-    to the container instead; stopping `job` ends it with SIGTERM, then SIGKILL. Nothing of it is left.
+    128 + n if signal n ended it, or came twice. `scratch` takes the runtime's state. Signals that would end this
+    process go to the container instead, see `rootfs.foreground`; stopping `job` ends it. Nothing of it is left.
     The runtime inherits the descriptors `keep`.
     `NoProgram` and `NotExecutable` (`rootfs.programs`) of what it is to start.
     """
@@ -199,20 +194,13 @@ def run_bundle(
     except OSError as error:
         raise Unsupported(f"runtime {program}: cannot be run: {(error.strerror or '').lower()}") from error
     try:
-        with _forwarding(process):
-            status = _wait(process, job)
+        status = wait_for(process, lambda: _quietly([*prefix, "kill", name, "KILL"]), job)
     finally:
         if process.poll() is None:
             process.kill()
             process.wait()
         # after a normal end there is nothing to delete, and the runtime says so: not worth a word
-        subprocess.run(
-            [*prefix, "delete", "--force", name],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            check=False,
-        )
+        _quietly([*prefix, "delete", "--force", name])
         # gone with its namespace, unless what it stands on is shared with ours
         if (scratch / _OWN_ROOT).is_mount():
             mounting.unmount(scratch / _OWN_ROOT, lazy=True)
@@ -221,6 +209,11 @@ def run_bundle(
         with log.open(errors="replace") as written:
             refuse_log(written.read(_LOG_BYTES), spec["process"]["args"][0])
     return status if status >= 0 else 128 - status
+
+
+def _quietly(command: list[str]) -> None:
+    null = subprocess.DEVNULL
+    subprocess.run(command, stdin=null, stdout=null, stderr=null, check=False)
 
 
 def _need_user_namespaces() -> None:
@@ -295,47 +288,6 @@ def _manager(program: Path, spec: dict[str, Any]) -> list[str]:
 
 def _has_cgroups(spec: dict[str, Any]) -> bool:
     return any(namespace["type"] == "cgroup" for namespace in spec["linux"]["namespaces"])
-
-
-def _wait(process: subprocess.Popen[bytes], job: Job) -> int:
-    while True:
-        try:
-            return process.wait(timeout=0.2)
-        except subprocess.TimeoutExpired:
-            if job.stopped:
-                break
-    process.terminate()
-    with suppress(subprocess.TimeoutExpired):
-        return process.wait(timeout=STOP_SECONDS)
-    process.kill()
-    return process.wait()
-
-
-@contextmanager
-def _forwarding(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """While inside, signals to this process reach the container. Only the main thread may set handlers."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def forward(number: int, _frame: FrameType | None) -> None:
-        # the terminal sends its own to the whole foreground group, so the runtime has got them already
-        if number not in _FROM_KEYBOARD or not _in_foreground():
-            process.send_signal(number)
-
-    before = {number: signal.signal(number, forward) for number in _FORWARDED}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _in_foreground() -> bool:
-    try:
-        return os.tcgetpgrp(0) == os.getpgrp()
-    except OSError:
-        return False
 
 
 def _resolver_files() -> list[tuple[str, str]]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.images import make_image, make_layer
+from orlop.rootfs.mountinfo import mounts
+from tests.support.images import make_image, make_layer, write_layout
+from tests.support.programs import make_root
 from tests.support.terminal import Terminal, terminal
 from tests.support.throttled import Throttled, throttled
 
@@ -80,6 +84,42 @@ def test_a_pull_goes_on_with_what_was_fetched(registry: Throttled, tmp_path: Pat
     registry.starts.clear()
     with terminal(pulling(registry), environment(tmp_path)) as opened:
         opened.wait(lambda _: sum(start > 0 for path, start in registry.starts if "/blobs/" in path) == 3)
+
+
+def with_shell(place: Path) -> str:
+    """A reference to an image with sh and sleep."""
+    root, packed = make_root(place / "root", "sleep", "sh"), io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        tar.add(root, arcname=".")
+    return f"oci:{write_layout(place / 'shelf', {'1': make_image([packed.getvalue()])})}:1"
+
+
+@pytest.mark.root
+@pytest.mark.peer
+def test_a_command_that_heeds_no_signal_is_killed_by_the_second(tmp_path: Path) -> None:
+    running = [*PROGRAM, "run", with_shell(tmp_path), "sh", "-c", "echo begun; exec sleep 600"]
+    with terminal(running, environment(tmp_path)) as opened:
+        opened.wait_for("begun")
+        for _ in range(60):
+            opened.press("C-c")
+            time.sleep(0.7)  # what comes sooner is an echo of the first
+            if any("ended" in line for line in opened.screen()):
+                break
+        lines = opened.screen()
+    assert lines[-2].endswith("note: asked twice: the command is killed")
+    assert lines[-1] == "ended 130"
+    assert not [mount for mount in mounts() if str(mount.target).startswith(str(tmp_path))]
+
+
+@pytest.mark.root
+@pytest.mark.peer
+def test_one_interrupt_is_the_commands_own(tmp_path: Path) -> None:
+    script = "trap 'echo heeded; exit 9' INT; echo begun; while :; do sleep 0.1; done"
+    with terminal([*PROGRAM, "run", with_shell(tmp_path), "sh", "-c", script], environment(tmp_path)) as opened:
+        opened.wait_for("begun")
+        opened.press("C-c")
+        lines = opened.wait_for("ended 9")
+    assert "heeded" in lines[-2]
 
 
 @pytest.mark.peer
