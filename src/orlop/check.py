@@ -159,6 +159,10 @@ class Check:
             return
         if not documents:
             self._found("name", tagged.name, f"its manifest {tagged.target.digest} is missing")
+        else:
+            for digest in sorted(graph.lost(tagged.target.digest, tagged.pulled, documents)):
+                if self._blobs.size(digest) is None:
+                    self._found("missing", digest, f"needed by {tagged.name}; pull it again")
         needed = [child for document in documents for child in document.successors if not _optional(document, child)]
         for child in needed:
             size = self._blobs.size(child.digest)

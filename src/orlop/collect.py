@@ -7,7 +7,7 @@ everybody else from starting to rely on something.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from . import graph
@@ -131,16 +131,20 @@ class Collect:
         needed.derived |= needed.used
         for tagged in self._names.all().values():
             job.check()
-            self._mark(tagged.target.digest, needed)
+            self._mark(tagged.target.digest, needed, tagged.pulled)
             if tagged.original is not None:
                 needed.blobs.add(tagged.original)
         return needed
 
-    def _mark(self, root: Digest, needed: _Needed) -> None:
+    def _mark(self, root: Digest, needed: _Needed, pulled: Sequence[Digest] = ()) -> None:
         needed.blobs.add(root)
-        if self._blobs.size(root) is None:
-            raise Damaged(f"gc: manifest {root} is missing", hint="pull the image again, or remove its name")
-        for document in graph.stored_documents(root, self._read):
+        documents = graph.stored_documents(root, self._read)
+        missing = graph.lost(root, pulled, documents) if documents else {root}
+        # what hangs below it could not be known
+        for digest in sorted(missing):
+            if self._blobs.size(digest) is None:
+                raise Damaged(f"gc: manifest {digest} is missing", hint="pull the image again, or remove its name")
+        for document in documents:
             needed.blobs.add(document.digest)
             needed.blobs.update(child.digest for child in document.successors)
             self._mark_derived(document, needed)

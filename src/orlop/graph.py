@@ -55,6 +55,15 @@ class Plan:
         return names
 
     @property
+    def pulled(self) -> tuple[Digest, ...]:
+        """See `Tagged.pulled`."""
+        if not self.root.is_index:
+            return ()
+        if not lost(self.root.digest, [self.root.digest], self.documents):
+            return (self.root.digest,)
+        return tuple(sorted(document.digest for document in self.documents if document is not self.root))
+
+    @property
     def stacks(self) -> list[tuple[Digest, ...]]:
         """The diff IDs of each image, base first."""
         configs = {descriptor.digest: raw for descriptor, raw in self.configs}
@@ -301,6 +310,15 @@ def stored_documents(root: Digest, read_blob: Callable[[Digest, int], bytes | No
                 seen.add(child.digest)
                 queue.append((child.digest, child.media_type, depth + 1))
     return found
+
+
+def lost(root: Digest, pulled: Sequence[Digest], there: Sequence[Document]) -> set[Digest]:
+    """Documents below `root` that were pulled (see `Tagged.pulled`) and are not among those found there."""
+    wanted = set(pulled)
+    if root in wanted:
+        below = [child for document in there for child in document.manifests]
+        wanted.update(child.digest for child in below if child.media_type in media.DOCUMENTS)
+    return wanted - {document.digest for document in there}
 
 
 def _digest_in(reference: str) -> Digest | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from . import graph
 from .blobs.local import ALGORITHMS, LocalBlobs
@@ -59,8 +59,10 @@ class Images:
         """Everything that has a name, sorted by name."""
         rows = []
         for row in self._catalog.rows():
-            target = row.tagged.target
+            target, pulled = row.tagged.target, row.tagged.pulled
             complete = row.documents > 0 and self._blobs.size(target.digest) == target.size
+            wanted = row.below if target.digest in pulled else pulled
+            complete = complete and all(self._blobs.size(digest) is not None for digest in wanted)
             rows.append(
                 Listed(
                     row.tagged.name, target.digest, row.platforms, row.created, row.tagged.updated, row.size, complete
@@ -105,7 +107,10 @@ class Images:
         reference = Reference.parse(new)
         if reference.digest is not None:
             raise Usage(f"tag {new}: expected a name with a tag, got one with a digest")
-        return self.name(Tagged(str(reference), tagged.target, tagged.origin, "", tagged.original))
+        # found by digest, it has no record of its own
+        names = [tagged] if tagged.name else self.names_of(tagged.target.digest)
+        pulled = {digest: None for name in names for digest in name.pulled}
+        return self.name(Tagged(str(reference), tagged.target, tagged.origin, "", tagged.original, tuple(pulled)))
 
     def name(self, wanted: Tagged) -> Tagged:
         """Make a name point where `wanted` says; left as it is if it does already. Durable when it returns."""
@@ -113,9 +118,9 @@ class Images:
         self._blobs.sync_names()
         while True:
             there = self._catalog.resolve(wanted.name)
-            stamped = Tagged(wanted.name, wanted.target, wanted.origin, _now(), wanted.original)
+            stamped = replace(wanted, updated=_now())
             if there is not None and there.target.digest == wanted.target.digest:
-                stamped = there
+                stamped = replace(there, pulled=wanted.pulled)
             if self._catalog.swap(wanted.name, there.target.digest if there else None, stamped):
                 return stamped
 

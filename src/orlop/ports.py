@@ -122,6 +122,7 @@ class Tagged:
     origin: str = ""
     updated: str = ""  # RFC 3339
     original: Digest | None = None  # the schema 1 manifest, byte for byte, that `target` was converted from
+    pulled: tuple[Digest, ...] = ()  # documents below an index that must be there; its own digest: all of them
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,7 +110,7 @@ class Transfer:
         for document in plan.documents:
             self._blobs.put(document.digest, document.raw)
         self._catalog.add(plan.facts)
-        self._images.name(Tagged(name, plan.root.descriptor, source.origin))
+        self._images.name(Tagged(name, plan.root.descriptor, source.origin, pulled=plan.pulled))
 
     def _prepare_mounts(self, plan: Plan, job: Job) -> None:
         for stack in plan.stacks:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from ..disk.disk import Disk
 from ..disk.locks import Locks
 from ..disk.session import Session
-from ..errors import Damaged, Invalid
+from ..errors import Damaged, Invalid, Unsupported
 from ..model.descriptor import Descriptor
 from ..model.digest import Digest
 from ..model.limits import LAYOUT_INDEX_BYTES
@@ -26,6 +27,7 @@ REF_NAME = "org.opencontainers.image.ref.name"
 _ORIGIN = "dev.orlop.origin"
 _UPDATED = "dev.orlop.updated"
 _ORIGINAL = "dev.orlop.converted-from"
+_PULLED = "dev.orlop.pulled"
 
 
 class Names:
@@ -53,6 +55,8 @@ class Names:
             there = names[name].target.digest if name in names else None
             if there != old:
                 return False
+            if new is not None and name in names:
+                new = _joined(names[name], new)
             if names.get(name) == new:
                 # nothing to write; but whoever did may have been killed before it was durable
                 self._disk.sync_directory("")
@@ -71,13 +75,27 @@ class Names:
             "manifests": [_fields(tagged) for tagged in sorted(names, key=lambda tagged: tagged.name)],
         }
         raw = json.dumps(fields, indent=1).encode()
+        if len(raw) > LAYOUT_INDEX_BYTES:
+            # written, it could not be read any more
+            text = f"{self._disk.path(INDEX)}: {len(raw)} bytes of names, at most {LAYOUT_INDEX_BYTES} are taken"
+            raise Unsupported(text, hint="remove some names, or use another --store")
         self._disk.write_file(INDEX, self._session.scratch(), raw, mode=0o600)
+
+
+def _joined(old: Tagged, new: Tagged) -> Tagged:
+    """Of the same index more and more may be pulled, by several processes at once; nothing of it is forgotten."""
+    if old.target.digest != new.target.digest:
+        return new
+    pulled = {*old.pulled, *new.pulled}
+    return replace(new, pulled=(new.target.digest,) if new.target.digest in pulled else tuple(sorted(pulled)))
 
 
 def _fields(tagged: Tagged) -> dict[str, Any]:
     annotations = {REF_NAME: tagged.name, _ORIGIN: tagged.origin, _UPDATED: tagged.updated}
     if tagged.original:
         annotations[_ORIGINAL] = tagged.original
+    if tagged.pulled:
+        annotations[_PULLED] = " ".join(tagged.pulled)
     target = tagged.target
     return {
         "mediaType": target.media_type,
@@ -101,4 +119,5 @@ def _tagged(entries: Any) -> Iterable[Tagged]:
                 notes.get(_ORIGIN, ""),
                 notes.get(_UPDATED, ""),
                 Digest(original) if original else None,
+                tuple(Digest(text) for text in notes.get(_PULLED, "").split()),
             )

@@ -15,6 +15,7 @@ from ..disk.disk import Disk
 from ..errors import Busy, Damaged, NoSpace
 from ..model.descriptor import Descriptor
 from ..model.digest import Digest
+from ..model.media import DOCUMENTS
 from ..ports import Facts, Tagged
 from .names import Names
 
@@ -40,6 +41,7 @@ class Row:
     created: str
     size: int
     documents: int  # how many of the documents below are known
+    below: tuple[Digest, ...]  # manifests and indexes below it, there or not
 
 
 class SqliteCatalog:
@@ -167,7 +169,7 @@ _BELOW = """
 WITH RECURSIVE below (digest, media_type, size) AS (
     VALUES (?, ?, ?)
     UNION SELECT edges.child, edges.media_type, edges.size FROM below JOIN edges ON edges.parent = below.digest)
-SELECT below.digest, below.size, documents.platform, documents.created
+SELECT below.digest, below.media_type, below.size, documents.platform, documents.created
 FROM below LEFT JOIN documents USING (digest)
 """
 
@@ -175,13 +177,14 @@ FROM below LEFT JOIN documents USING (digest)
 def _row(database: sqlite3.Connection, tagged: Tagged) -> Row:
     target = tagged.target
     found = database.execute(_BELOW, (target.digest, target.media_type, target.size)).fetchall()
-    known = [(platform, created) for _, _, platform, created in found if platform is not None]
+    known = [(platform, created) for _, _, _, platform, created in found if platform is not None]
     return Row(
         tagged,
         platforms=tuple(sorted({platform for platform, _ in known if platform})),
         created=max((created for _, created in known), default=""),
-        size=sum({digest: size for digest, size, _, _ in found}.values()),
+        size=sum({digest: size for digest, _, size, _, _ in found}.values()),
         documents=len(known),
+        below=tuple(Digest(digest) for digest, media_type, *_ in found if media_type in DOCUMENTS),
     )
 
 
