@@ -362,22 +362,3 @@ def test_a_forced_driver_is_the_one_that_is_told(filled: Orlop, tmp_path: Path) 
         shown = filled("mount", "--json", "--driver", driver, "debian:12", str(tmp_path / driver)).json()
         assert shown["driver"] == driver
         assert filled("umount", str(tmp_path / driver)).status == 0
-
-
-def test_names_complete_from_the_store(filled: Orlop) -> None:
-    def complete(*words: str) -> list[str]:
-        environment = {
-            "PYTHONPATH": ":".join(entry for entry in sys.path if entry),
-            "ORLOP_STORE": str(filled.store),
-            "_ORLOP_COMPLETE": "bash_complete",
-            "COMP_WORDS": " ".join(("orlop", *words)),
-            "COMP_CWORD": str(len(words)),
-        }
-        done = subprocess.run(
-            [sys.executable, "-m", "orlop"], env=environment, capture_output=True, text=True, check=True
-        )
-        return [line.partition(",")[2] for line in done.stdout.splitlines()]
-
-    assert complete("inspect", "deb") == ["debian:12"]
-    assert complete("unt") == ["untag"]
-    assert complete("run", "--pu") == ["--pull"]

@@ -312,10 +312,3 @@ def test_a_bad_configuration_is_one_line(orlop: Orlop, tmp_path: Path) -> None:
 def test_sources_are_the_transports_that_are_not_the_store() -> None:
     named = {source.rstrip(":/") for source in where.SOURCES}
     assert named == set(TRANSPORTS) - {"store"}
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_scripts_are_printed(orlop: Orlop, shell: str) -> None:
-    result = orlop("completion", shell)
-    assert (result.status, result.err) == (0, "")
-    assert f"_ORLOP_COMPLETE={shell}_complete" in result.out

@@ -19,13 +19,10 @@ def completion(shell: str) -> None:
     """
     from click.shell_completion import get_completion_class
 
-    from .root import root
+    from .complete import VARIABLE, Bash
 
-    found = get_completion_class(shell)
+    found = Bash if shell == "bash" else get_completion_class(shell)
     if found is not None:
+        names = {"complete_func": "_orlop_completion", "complete_var": VARIABLE, "prog_name": "orlop"}
         # the general source(): bash's own asks the bash of this machine for its version, which the script need not
-        click.echo(found(root, {}, "orlop", "_ORLOP_COMPLETE").source_template % _names(), nl=False)
-
-
-def _names() -> dict[str, str]:
-    return {"complete_func": "_orlop_completion", "complete_var": "_ORLOP_COMPLETE", "prog_name": "orlop"}
+        click.echo(found.source_template if found is Bash else found.source_template % names, nl=False)

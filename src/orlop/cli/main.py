@@ -62,9 +62,9 @@ def _invoke(arguments: list[str], app: App) -> int:
     from .root import root
 
     if instruction := app.environment.get(_COMPLETE):
-        from click.shell_completion import shell_complete
+        from .complete import answer
 
-        return shell_complete(root, {"obj": app}, "orlop", _COMPLETE, instruction)
+        return answer(root, app, instruction)
     try:
         # not click's own main(): that has its say on broken pipes and interrupts
         with root.make_context("orlop", arguments, obj=app) as context:

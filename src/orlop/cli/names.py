@@ -24,7 +24,7 @@ def tag(app: App, source: str, new: str) -> None:
 
 
 @click.command(cls=Command)
-@options.reference
+@click.argument("reference", metavar="REF", shell_complete=options.complete)
 @click.pass_obj
 def untag(app: App, reference: str) -> None:
     """Remove one name; the bytes stay until gc. Prints the digest that it had."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from .app import App
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 F = TypeVar("F", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path, readable=False)  # whoever reads it says so in our words
@@ -19,7 +22,13 @@ DRIVERS = ("auto", "erofs", "overlay", "directory")
 def common() -> list[click.Option]:
     """Fresh options that every command takes, before and after its name. They set fields of `App`."""
     return [
-        _option("--store", "store_path", metavar="PATH", help="The store; else $ORLOP_STORE, else the default place."),
+        _option(
+            "--store",
+            "store_path",
+            metavar="PATH",
+            help="The store; else $ORLOP_STORE, else the default place.",
+            shell_complete=complete_path,
+        ),
         _option("--config", "config", type=FILE, metavar="FILE", help="Only this file of settings."),
         _option("-q", "--quiet", "quiet", is_flag=True, help="Only results and errors."),
         _option("-v", "--verbose", "verbose", count=True, help="Causes of errors, what is done; -vv for more."),
@@ -168,23 +177,24 @@ def pull_policy(command: F) -> F:
 
 
 def reference(command: F) -> F:
-    """The argument REF of a local command, completed from the store."""
-    return click.argument("reference", metavar="REF", shell_complete=complete)(command)
+    """The argument REF, completed from the store and with files."""
+    return click.argument("reference", metavar="REF", shell_complete=complete_reference)(command)
 
 
 def complete(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Names of images in the store that start so. A shell that completes is no place for errors."""
-    from ..errors import Error
-    from ..model.reference import Reference
+    from .complete import names
 
-    app = context.ensure_object(App)
-    try:
-        names = app.store().names()
-    except (Error, OSError):
-        return []
-    both = [(Reference.parse(name).familiar, name) for name in names]
-    return [short if short.startswith(incomplete) else name for short, name in both if _starts(short, name, incomplete)]
+    return names(context.ensure_object(App), incomplete)
 
 
-def _starts(short: str, name: str, incomplete: str) -> bool:
-    return short.startswith(incomplete) or (bool(incomplete) and name.startswith(incomplete))
+def complete_reference(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    from .complete import references
+
+    return references(context.ensure_object(App), incomplete)
+
+
+def complete_path(_context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Left to the shell."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="dir" if parameter.name == "store_path" else "file")]

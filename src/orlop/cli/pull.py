@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command)
-@click.argument("references", metavar="REF...", nargs=-1, required=True)
+@click.argument("references", metavar="REF...", nargs=-1, required=True, shell_complete=options.complete_reference)
 @click.option("--platform", metavar="OS/ARCH|all", help="Instead of this machine's, as linux/arm64/v8; or all.")
 @click.option("--dry-run", is_flag=True, help="Show what would be fetched, and fetch nothing but manifests.")
 @click.option("--download-only", is_flag=True, help="Keep the blobs; make layers ready when they are first used.")

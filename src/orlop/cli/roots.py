@@ -18,12 +18,14 @@ from .lazy import Command
 from .where import ensure, local_name
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from ..materialise import Mounted
     from ..store import DriverName
 
 
 @click.command(cls=Command)
-@click.argument("reference", metavar="[REF", required=False, shell_complete=options.complete)
+@click.argument("reference", metavar="[REF", required=False, shell_complete=options.complete_reference)
 @click.argument("directory", metavar="[DIR]]", required=False, type=options.FILE)
 @options.driver
 @options.platform
@@ -79,8 +81,14 @@ def _mounted(mounted: Mounted) -> dict[str, Any]:
     }
 
 
+def _mounts(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from .complete import mounts
+
+    return mounts(context.ensure_object(App), incomplete)
+
+
 @click.command(cls=Command)
-@click.argument("target", metavar="DIR|REF", shell_complete=options.complete)
+@click.argument("target", metavar="DIR|REF", shell_complete=_mounts)
 @click.option("--lazy", is_flag=True, help="Out of sight now, gone once nobody uses it.")
 @options.as_json
 @click.pass_obj
@@ -129,7 +137,15 @@ def unpack(app: App, reference: str, directory: Path, platform: str | None, poli
 
 @click.command(cls=Command)
 @options.reference
-@click.option("-o", "--output", "out", metavar="FILE", default="-", help="Instead of stdout.")
+@click.option(
+    "-o",
+    "--output",
+    "out",
+    metavar="FILE",
+    default="-",
+    help="Instead of stdout.",
+    shell_complete=options.complete_path,
+)
 @options.platform
 @options.pull_policy
 @click.pass_obj
