@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,7 +15,7 @@ from .blobs.local import LocalBlobs
 from .disk.disk import Disk, translate
 from .disk.locks import Locks
 from .disk.session import Session
-from .errors import Busy, Conflict, Damaged, Error, NotFound
+from .errors import Busy, Conflict, Damaged, NotFound
 from .graph import Leaf
 from .images import Image
 from .intake import Intake
@@ -25,16 +24,16 @@ from .model.digest import Digest
 from .model.image import chain_id
 from .model.tree import Entry
 from .ports import Driver, Layer, Stack
-from .rootfs import directory, mountinfo, mounting
+from .rootfs import directory, mounting
 from .rootfs.choose import choose
 from .rootfs.erofs import ErofsDriver
 from .rootfs.ownership import ownership_record
+from .rootfs.records import Record, Records
 from .tar import index as tar_index
 from .tar.merge import merge
 from .tar.writer import write_tree
 
 _INDEX_BYTES = 4 << 30
-_RECORD_BYTES = 1 << 20
 _PREFIX = 6  # hex digits that are enough to mean a digest
 
 
@@ -71,6 +70,7 @@ class Materialise:
         self._derived = derived
         self._intake = intake
         self._session = session
+        self._records = Records(disk, session.scratch)
 
     @contextmanager
     def stack(self, image: Image, job: Job) -> Iterator[Stack]:
@@ -123,64 +123,54 @@ class Materialise:
         return self._session.keep_alive()
 
     def _mount(self, image: Image, stack: Stack, target: Path | None, chosen: Driver, why: str, job: Job) -> Mounted:
-        number = uuid.uuid4().hex[:12]
-        for name in ("mounts", f"mounts/{number}"):
-            self._disk.make_directory(name)
+        number = self._records.place()
         # the real path, as mountinfo has it: a mount that is not found there counts as gone
         place = Path(os.path.realpath(target)) if target else Path(self._disk.path(f"mounts/{number}/root"))
-        mounted = Mounted(image.name or str(image.manifest.digest), image.manifest.digest, place, chosen.name, why)
+        name, diff_ids = image.name or str(image.manifest.digest), image.config.diff_ids
+        made = False
         try:
             made = _make_directory(place)
-            self._record(number, mounted, image.config.diff_ids, made=made)
+            uses = (*diff_ids, *chains(diff_ids))
+            self._records.write(number, Record(name, image.manifest.digest, place, chosen.name, made, uses))
             chosen.mount(stack, place, job=job)
         except BaseException:
-            self._forget(number)
+            self._records.forget(number, place if made else None)
             raise
-        return mounted
+        return Mounted(name, image.manifest.digest, place, chosen.name, why)
 
     def cover(self, mounted: Mounted, over: Path) -> None:
         """Remember that `over` is a writable view of a mount, so that both go when either is unmounted."""
-        for number, live, _ in self._live():
-            if live.target == mounted.target:
-                fields = {**(self._read_record(number) or {}), "over": os.path.realpath(over)}
-                raw = json.dumps(fields).encode()
-                self._disk.write_file(f"mounts/{number}/record", self._session.scratch(), raw)
+        self._records.cover(mounted.target, over)
 
     def mounts(self) -> list[Mounted]:
         """Mounts of this store that are there now."""
-        return [mounted for _, mounted, _ in self._live()]
+        return [_mounted(record) for _, record in self._records.live()]
 
     def umount(self, wanted: Collection[str], *, lazy: bool = False) -> list[Mounted]:
         """Undo the mount at a directory, or all mounts of a name, a digest or the first 6 or more hex digits of
         one; any of `wanted` will do. A bundle goes by its directory. `NotFound`, `Busy`."""
         found = []
-        for number, mounted, _ in self._live():
-            over = self._over(number)
-            places = {mounted.target, *([over, over.parent] if over else [])}
-            if any(Path(os.path.realpath(text)) in places or _is_of(text, mounted) for text in wanted):
-                found.append((number, mounted, over))
+        for number, record in self._records.live():
+            over = Path(record.over) if record.over else None
+            places = {record.target, *([over, over.parent] if over else [])}
+            if any(Path(os.path.realpath(text)) in places or _is_of(text, record) for text in wanted):
+                found.append((number, record, over))
         if not found:
             raise NotFound(f"{min(wanted)}: not mounted from this store", hint="`orlop mount` alone lists mounts")
-        for number, mounted, over in found:
+        for number, record, over in found:
             if over is not None and over.is_mount():
                 mounting.unmount(over, lazy=lazy)
-            mounting.unmount(mounted.target, lazy=lazy)
-            self._forget(number)
-        return [replace(mounted, target=over.parent if over else mounted.target) for _, mounted, over in found]
+            mounting.unmount(record.target, lazy=lazy)
+            self._records.forget(number, record.target if record.made else None)
+        return [replace(_mounted(record), target=over.parent if over else record.target) for _, record, over in found]
 
     def clear(self) -> None:
         """Remove records whose mount is gone: after a reboot, or a kill. Under the exclusive lock only."""
-        live = {number for number, _, _ in self._live()}
-        for number in self._disk.names("mounts"):
-            if number not in live:
-                with suppress(Error):  # not empty, or a mount after all: then it is none of our business
-                    self._disk.remove_directory(f"mounts/{number}/root")
-                    self._disk.remove(f"mounts/{number}/record")
-                    self._disk.remove_directory(f"mounts/{number}")
+        self._records.clear()
 
     def in_use(self) -> set[Digest]:
         """Diff IDs and chain IDs that mounts stand on."""
-        return {digest for _, _, digests in self._live() for digest in digests}
+        return {digest for _, record in self._records.live() for digest in record.uses}
 
     def unpack(self, image: Image, target: Path, job: Job) -> Unpacked:
         """The tree of an image in a new or empty directory."""
@@ -231,57 +221,6 @@ class Materialise:
 
         return Layer(diff_id, tar, load)
 
-    def _record(self, number: str, mounted: Mounted, diff_ids: Sequence[Digest], *, made: bool) -> None:
-        fields = {
-            "name": mounted.name,
-            "digest": mounted.digest,
-            "target": os.fsdecode(mounted.target),
-            "driver": mounted.driver,
-            "made": made,
-            "uses": [*diff_ids, *chains(diff_ids)],
-        }
-        self._disk.write_file(f"mounts/{number}/record", self._session.scratch(), json.dumps(fields).encode())
-
-    def _live(self) -> list[tuple[str, Mounted, list[Digest]]]:
-        numbers = self._disk.names("mounts")
-        if not numbers:
-            return []
-        there = {mount.target for mount in mountinfo.mounts()}
-        live = []
-        for number in numbers:
-            fields = self._read_record(number)
-            if fields is None:
-                continue
-            target = Path(fields["target"])
-            if os.fsencode(target) in {os.fsencode(path) for path in there}:
-                mounted = Mounted(fields["name"], Digest(fields["digest"]), target, fields["driver"])
-                live.append((number, mounted, [Digest(digest) for digest in fields["uses"]]))
-        return live
-
-    def _over(self, number: str) -> Path | None:
-        over = (self._read_record(number) or {}).get("over")
-        return Path(over) if over else None
-
-    def _read_record(self, number: str) -> dict[str, Any] | None:
-        try:
-            fields: dict[str, Any] | None = json.loads(
-                self._disk.read(f"mounts/{number}/record", _RECORD_BYTES) or b"0"
-            )
-        except ValueError:
-            return None
-        return fields or None
-
-    def _forget(self, number: str) -> None:
-        """The record, and the mount point if we made it."""
-        fields = self._read_record(number)
-        self._disk.remove(f"mounts/{number}/record")
-        if fields and fields.get("made"):
-            try:
-                os.rmdir(fields["target"])
-            except OSError as error:
-                raise translate(error, "remove mount point", fields["target"]) from error
-        self._disk.remove_directory(f"mounts/{number}")
-
     def _write_ownership(self, record: Path, stack: Stack) -> None:
         try:
             with open(record, "w", encoding="utf-8") as out:
@@ -291,10 +230,14 @@ class Materialise:
             raise translate(error, "write", record) from error
 
 
-def _is_of(text: str, mounted: Mounted) -> bool:
+def _mounted(record: Record) -> Mounted:
+    return Mounted(record.name, record.digest, record.target, record.driver)
+
+
+def _is_of(text: str, record: Record) -> bool:
     """Whether `text` names the image of a mount."""
-    prefix = text.removeprefix(f"{mounted.digest.algorithm}:")
-    return text == mounted.name or (len(prefix) >= _PREFIX and mounted.digest.encoded.startswith(prefix))
+    prefix = text.removeprefix(f"{record.digest.algorithm}:")
+    return text == record.name or (len(prefix) >= _PREFIX and record.digest.encoded.startswith(prefix))
 
 
 def chains(diff_ids: Sequence[Digest]) -> list[Digest]:

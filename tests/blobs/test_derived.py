@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -53,13 +54,23 @@ def test_a_draft_that_fails_leaves_nothing(tmp_path: Path) -> None:
         assert disk.names("sessions") == []
 
 
-@pytest.mark.parametrize("torn", [b"", b"{", b'{"boot": "boot"}', b"\0" * 60])
+_MARK = {"boot": "boot", "synced": True, "size": 1000, "sha256": ""}
+_ODD = [{"boot": 1}, {"synced": 1}, {"size": "x"}, {"size": -1}, {"size": 1.5}, {"size": True}, {"sha256": None}]
+
+
+@pytest.mark.parametrize(
+    "torn",
+    [b"", b"{", b'{"boot": "boot"}', b"\0" * 60, b"\xff", b"[1]", b'"text"', b"[" * 4000]
+    + [json.dumps({**_MARK, **odd}).encode() for odd in _ODD],
+)
 def test_a_torn_mark_is_no_mark(tmp_path: Path, torn: bytes) -> None:
     with parts(tmp_path / "store") as (disk, _, session):
         derived = DerivedFiles(disk, session, "boot")
         _make(derived)
         (tmp_path / f"store/derived/erofs/sha256-{DIGEST.encoded}.mark").write_bytes(torn)
         assert derived.path("erofs", DIGEST) is None
+        assert derived.damage("erofs", DIGEST) == ""
+        assert derived.settle(older_than=-1) == 0
         _make(derived)
         assert derived.path("erofs", DIGEST) is not None
 
@@ -75,6 +86,29 @@ def test_ST02_flips_and_truncations_are_found(tmp_path: Path) -> None:
         os.truncate(file, 999)
         assert "999 bytes" in derived.damage("erofs", DIGEST)
         assert derived.path("erofs", DIGEST) is None  # a short one is not even offered
+
+
+class _Watching(Disk):
+    """Sees whether another process could give the same name at the same time."""
+
+    free = False
+
+    def replace(self, source: str, target: str) -> None:
+        descriptor = self.create("locks/derived", keep=True)
+        self.free |= self.lock(descriptor, wait=False)
+        self.close(descriptor)
+        super().replace(source, target)
+
+
+def test_ST05_one_process_at_a_time_gives_a_derived_file_its_name(tmp_path: Path) -> None:
+    with parts(tmp_path / "store") as (_disk, _, session):
+        disk = _Watching(tmp_path / "store")
+        derived = DerivedFiles(disk, session, "boot")
+        for kind in ("erofs", "directory"):
+            with derived.draft(kind, DIGEST) as path:
+                path.mkdir() if kind == "directory" else path.write_bytes(b"x")
+            assert derived.path(kind, DIGEST) is not None
+        assert not disk.free
 
 
 class _Failing(Disk):

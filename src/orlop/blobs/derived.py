@@ -59,10 +59,13 @@ class DerivedFiles:
     def mark(self, kind: str, digest: Digest) -> Mark | None:
         try:
             raw = self._disk.read(f"{_place(kind, digest)}.mark", _MARK_BYTES)
-            fields: Any = json.loads(raw) if raw else None
-            return Mark(fields["boot"], fields["synced"], fields["size"], fields["sha256"]) if fields else None
-        except (ValueError, KeyError, TypeError):
+            fields: Any = json.loads(raw or b"0")
+            boot, synced, size, sha256 = (fields[key] for key in ("boot", "synced", "size", "sha256"))
+        except (ValueError, KeyError, TypeError, RecursionError):
             return None  # torn by a power cut: as good as none
+        if not (isinstance(boot, str) and isinstance(synced, bool) and isinstance(sha256, str)):
+            return None
+        return Mark(boot, synced, size, sha256) if type(size) is int and size >= 0 else None
 
     @contextmanager
     def draft(self, kind: str, digest: Digest, /) -> Iterator[Path]:

@@ -1,0 +1,119 @@
+"""Mounts of a store: whose they are, what is held while one is made, and what survives odd files beside them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orlop.errors import NotFound
+from orlop.job import Job
+from orlop.rootfs.mountinfo import mounts
+from orlop.store import Store
+from tests.support.images import small_image, write_layout
+from tests.support.stores import opened
+
+pytestmark = pytest.mark.root
+NAME = "localhost/layout:one"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    write_layout(tmp_path / "layout", {"one": small_image()})
+    with opened(tmp_path / "store") as store:
+        store.pull(f"oci:{tmp_path}/layout:one")
+        try:
+            yield store
+        finally:
+            for mounted in store.mounts():
+                store.umount(str(mounted.target), lazy=True)
+
+
+def _there(target: Path) -> bool:
+    return target in {mount.target for mount in mounts()}
+
+
+def test_a_copy_of_a_store_has_no_mounts_and_undoes_none(tmp_path: Path, store: Store) -> None:
+    inside = store.mount(NAME).target
+    outside = store.mount(NAME, tmp_path / "outside").target
+    copy = tmp_path / "copy"
+    copy.mkdir(mode=0o700)
+    copied = f"tar -C {tmp_path}/store -c --one-file-system . | tar -C {copy} -x"
+    subprocess.run(["/bin/bash", "-euo", "pipefail", "-c", copied], check=True)
+    with opened(copy) as other:
+        assert other.mounts() == []
+        for wanted in (NAME, str(outside), str(inside), str(other.digest(NAME))):
+            with pytest.raises(NotFound, match="not mounted from this store"):
+                other.umount(wanted)
+        assert other.gc(derived=True).derived > 0
+        # its own are its own
+        mounted = other.mount(NAME).target
+        assert [each.target for each in other.mounts()] == [mounted]
+        assert len(other.umount(NAME)) == 1
+    assert _there(inside)
+    assert _there(outside)
+    assert {each.target for each in store.mounts()} == {inside, outside}
+    assert len(store.umount(NAME)) == 2
+    assert not outside.exists()
+
+
+def test_a_store_that_was_moved_or_is_seen_elsewhere_keeps_its_mounts(tmp_path: Path, store: Store) -> None:
+    target = store.mount(NAME, tmp_path / "mnt").target
+    (tmp_path / "store").rename(tmp_path / "moved")
+    try:
+        with opened(tmp_path / "moved") as moved:
+            assert [each.target for each in moved.mounts()] == [target]
+            assert moved.gc(derived=True).derived == 0
+    finally:
+        (tmp_path / "moved").rename(tmp_path / "store")
+
+
+@pytest.mark.parametrize("raw", [b'{"a":1}', b"[1]", b"\xff", b"[" * 5000])
+def test_odd_records_stop_no_command(tmp_path: Path, store: Store, raw: bytes) -> None:
+    odd = tmp_path / "store/mounts/x/record"
+    odd.parent.mkdir(parents=True)
+    odd.write_bytes(raw)
+    target = store.mount(NAME).target
+    assert [each.target for each in store.mounts()] == [target]
+    assert store.gc().removed == ()
+    assert not odd.parent.exists()
+    assert len(store.umount(NAME)) == 1
+
+
+class _Watching(Job):
+    """Looks at the store each time that it is asked whether to go on."""
+
+    def check(self) -> None:
+        for place in _watched.glob("store/mounts/*"):
+            descriptor = os.open(_watched / "store/locks/store", os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _seen.append("a collection could begin")
+            except BlockingIOError:
+                _seen.append("held")
+            finally:
+                os.close(descriptor)
+            if not (place / "record").exists():
+                _seen.append("not recorded")
+
+
+_watched = Path()
+_seen: list[str] = []
+
+
+def test_a_mount_is_recorded_before_it_is_made_and_no_collection_gets_between(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.store.test_mounts._watched", tmp_path)
+    _seen.clear()
+    for driver in ("erofs", "directory"):
+        store.gc(derived=True)  # so that making the mount takes a while, in which the job is asked
+        target = store.mount(NAME, driver=driver, job=_Watching()).target  # type: ignore[arg-type]
+        assert _there(target)
+        assert set(_seen) == {"held"}
+        _seen.clear()
+        store.umount(NAME)
