@@ -55,7 +55,15 @@ def test_a_draft_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
 
 _MARK = {"boot": "boot", "synced": True, "size": 1000, "sha256": ""}
-_ODD = [{"boot": 1}, {"synced": 1}, {"size": "x"}, {"size": -1}, {"size": 1.5}, {"size": True}, {"sha256": None}]
+_ODD: list[dict[str, object]] = [
+    {"boot": 1},
+    {"synced": 1},
+    {"size": "x"},
+    {"size": -1},
+    {"size": 1.5},
+    {"size": True},
+    {"sha256": None},
+]
 
 
 @pytest.mark.parametrize(
@@ -91,11 +99,11 @@ def test_ST02_flips_and_truncations_are_found(tmp_path: Path) -> None:
 class _Watching(Disk):
     """Sees whether another process could give the same name at the same time."""
 
-    free = False
+    taken = False
 
     def replace(self, source: str, target: str) -> None:
         descriptor = self.create("locks/derived", keep=True)
-        self.free |= self.lock(descriptor, wait=False)
+        self.taken |= self.lock(descriptor, wait=False)
         self.close(descriptor)
         super().replace(source, target)
 
@@ -108,7 +116,7 @@ def test_ST05_one_process_at_a_time_gives_a_derived_file_its_name(tmp_path: Path
             with derived.draft(kind, DIGEST) as path:
                 path.mkdir() if kind == "directory" else path.write_bytes(b"x")
             assert derived.path(kind, DIGEST) is not None
-        assert not disk.free
+        assert not disk.taken
 
 
 class _Failing(Disk):

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from orlop.blobs.derived import DerivedFiles
 from orlop.disk import syscalls
 from orlop.errors import Busy, Error, NotFound, Unsupported
+from orlop.job import Job
+from orlop.ports import Stack
 from orlop.rootfs import mounting
+from orlop.rootfs.choose import choose
 from orlop.rootfs.mountinfo import holders, mounts
 
 pytestmark = pytest.mark.root
@@ -62,6 +68,40 @@ def test_a_read_only_bind_leaves_its_source_writable(odd: list[Path], target: Pa
         (target / "new").touch()
     (odd[0] / "new").touch()
     assert sorted(os.listdir(target)) == ["file0", "new"]
+
+
+def _flags(target: Path) -> int:
+    return os.statvfs(target).f_flag & (os.ST_RDONLY | os.ST_NOSUID | os.ST_NODEV)
+
+
+STRANGER = os.ST_RDONLY | os.ST_NOSUID | os.ST_NODEV
+
+
+def test_EX15_EX16_devices_and_setuid_bits_of_a_read_only_mount_are_dead(odd: list[Path], target: Path) -> None:
+    # a place where they live, which a mount must not inherit
+    assert _flags(odd[0]) == 0
+    for directory in odd[:3]:
+        os.mknod(directory / "null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    ways: list[Callable[[], None]] = [
+        lambda: mounting.mount_overlay(odd[:3], target),
+        lambda: mounting.mount_overlay(odd[:1], target),
+        lambda: mounting._mount_overlay_old(odd[:3], target, None, None),
+        lambda: mounting.bind(odd[0], target, read_only=True),
+    ]
+    for mount in ways:
+        mount()
+        assert _flags(target) == STRANGER
+        with pytest.raises(PermissionError):
+            (target / "null").read_bytes()
+        mounting.unmount(target)
+
+
+@pytest.mark.parametrize("name", ["erofs", "overlay", "directory"])
+def test_EX15_EX16_every_driver_mounts_as_a_strangers(
+    name: str, stack: Stack, derived: DerivedFiles, target: Path
+) -> None:
+    choose(name, derived)[0].mount(stack, target, job=Job())
+    assert _flags(target) == STRANGER
 
 
 def test_a_bind_stays_nosuid_where_its_source_is(tmp_path: Path, target: Path) -> None:

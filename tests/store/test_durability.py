@@ -14,9 +14,11 @@ from orlop.model.digest import Digest
 from tests.support.images import small_image, write_layout
 from tests.support.stores import opened, parts, settings
 
-_CALLS = "fsync,fdatasync,link,linkat,rename,renameat,renameat2"
-_SYNC = re.compile(r"f(?:data)?sync\(\d+<([^>]*)>\) += 0")
-_NAMED = re.compile(r'(?:link|rename)(?:at2?)?\((?:AT_FDCWD[^,]*, )?"([^"]*)", (?:AT_FDCWD[^,]*, )?"([^"]*)".*\) += 0')
+_CALLS = "syncfs,fsync,fdatasync,link,linkat,rename,renameat,renameat2"
+_SYNC = re.compile(r"(?:f(?:data)?sync|syncfs)\(\d+<([^>]*)>\) += 0")
+_NAMED = re.compile(
+    r'(?:link|rename)(?:at2?)?\((?:(?:AT_FDCWD|\d+)[^,]*, )?"([^"]*)", (?:(?:AT_FDCWD|\d+)[^,]*, )?"([^"]*)".*\) += 0'
+)
 
 
 def _trace(tmp_path: Path, code: str) -> list[tuple[str, str, str]]:
@@ -108,3 +110,23 @@ except NoSpace:
 sys.exit(4)
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.peer
+def test_EX25_an_unpacked_tree_is_on_the_disk_before_it_is_seen_and_its_name_after(tmp_path: Path) -> None:
+    write_layout(tmp_path / "layout", {"one": small_image()})
+    store, place = tmp_path / "store", tmp_path / "place"
+    place.mkdir()
+    with opened(store) as opener:
+        opener.pull(f"oci:{tmp_path}/layout:one")
+    code = f"""
+from pathlib import Path
+from tests.support.stores import opened
+with opened(Path({str(store)!r})) as store:
+    store.unpack("localhost/layout:one", {str(place / "tree")!r})
+"""
+    events = _trace(tmp_path, code)
+    (named,) = [number for number, (kind, _, target) in enumerate(events) if kind == "name" and target == "tree"]
+    # the whole file system, by the directory that the tree is in; and then that directory
+    assert ("sync", str(place), "") in events[:named], "the tree was seen before it was durable"
+    assert ("sync", str(place), "") in events[named:], "the name of the tree is not durable"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from orlop.blobs.partial import Partials
-from orlop.errors import Damaged, Error
+from orlop.errors import Damaged, Error, NotFound
 from orlop.job import Event, Job
 from orlop.model.digest import Digest
 from tests.support.images import make_image, make_layer, small_image, write_layout
@@ -161,6 +161,22 @@ def test_GC08_nothing_is_collected_below_a_manifest_that_is_missing(tmp_path: Pa
         assert all(store.blob(digest)[1] for digest in image.blobs)
         store.pull(f"oci:{tmp_path}/layout:one")
         assert store.gc().removed == ()
+
+
+def test_GC04_what_was_collected_is_not_known_any_more(tmp_path: Path) -> None:
+    image = small_image()
+    write_layout(tmp_path / "layout", {"one": image, "two": small_image(word="two")})
+    with opened(tmp_path / "store") as store:
+        for tag in ("one", "two"):
+            store.pull(f"oci:{tmp_path}/layout:{tag}")
+        store.untag("localhost/layout:one")
+        assert store.image(image.digest.encoded[:8]).manifest.digest == image.digest
+        store.gc()
+        catalog = store._parts.catalog
+        assert (catalog.find(image.digest), catalog.starting_with(image.digest.encoded[:8])) == (None, [])
+        with pytest.raises(NotFound, match=f"^{image.digest}: not in the store"):
+            store.image(image.digest)
+        assert store.image("localhost/layout:two").name
 
 
 def test_removals_at_once_wait_for_each_other(tmp_path: Path) -> None:

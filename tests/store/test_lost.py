@@ -42,7 +42,7 @@ def _pulled(store: Path) -> list[str]:
 
 @pytest.mark.parametrize("platform", [AMD, "all"])
 @pytest.mark.parametrize("rebuilt", [False, True])
-def test_GC08_a_lost_platform_manifest_is_told_and_nothing_below_it_collected(
+def test_GC06_a_lost_platform_manifest_is_told_and_nothing_below_it_collected(
     tmp_path: Path, images: dict[str, MadeImage], platform: str, rebuilt: bool
 ) -> None:
     image = images[AMD]

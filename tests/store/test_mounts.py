@@ -112,7 +112,7 @@ def test_a_mount_is_recorded_before_it_is_made_and_no_collection_gets_between(
     _seen.clear()
     for driver in ("erofs", "directory"):
         store.gc(derived=True)  # so that making the mount takes a while, in which the job is asked
-        target = store.mount(NAME, driver=driver, job=_Watching()).target  # type: ignore[arg-type]
+        target = store.mount(NAME, driver=driver, job=_Watching()).target
         assert _there(target)
         assert set(_seen) == {"held"}
         _seen.clear()
