@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from .ports import Driver, Layer, Stack
 from .rootfs import directory, mounting
 from .rootfs.choose import choose
 from .rootfs.erofs import ErofsDriver
-from .rootfs.ownership import ownership_record
+from .rootfs.ownership import beside
 from .rootfs.records import Record, Records
 from .tar import index as tar_index
 from .tar.merge import merge
@@ -176,12 +175,12 @@ class Materialise:
         """The tree of an image in a new or empty directory."""
         own, ownership = os.geteuid() == 0, "applied"
         with self.stack(image, job) as stack:
-            sync = self._disk.durable
-            written = directory.write_tree(stack.tree, stack.layers, target, job=job, own=own, sync=sync)
-            if not own:
-                record = target.with_name(f"{target.name}.ownership.jsonl")
-                self._write_ownership(record, stack)
-                ownership = f"recorded in {record}"
+            record = None if own else beside(stack.tree)
+            written = directory.write_tree(
+                stack.tree, stack.layers, target, job=job, own=own, sync=self._disk.durable, beside=record
+            )
+            if record is not None:
+                ownership = f"recorded in {record.place(Path(os.path.abspath(target)))}"
         notes = (*stack.tree.notes, *written.notes)
         return Unpacked(target, image.manifest.digest, written.entries, written.bytes, notes, ownership)
 
@@ -220,14 +219,6 @@ class Materialise:
             return tar_index.load(raw)[0]
 
         return Layer(diff_id, tar, load)
-
-    def _write_ownership(self, record: Path, stack: Stack) -> None:
-        try:
-            with open(record, "w", encoding="utf-8") as out:
-                for line in ownership_record(stack.tree):
-                    out.write(json.dumps(line) + "\n")
-        except OSError as error:
-            raise translate(error, "write", record) from error
 
 
 def _mounted(record: Record) -> Mounted:

@@ -16,6 +16,7 @@ from ..errors import Damaged, Invalid
 from ..job import Job, run_all
 from ..model.tree import Inode, Kind, Tree
 from ..ports import Layer
+from .beside import Beside
 from .failures import failure
 from .metadata import Metadata
 from .ownership import ownership_record
@@ -37,14 +38,24 @@ class Written(NamedTuple):
     notes: tuple[str, ...]
 
 
-def write_tree(tree: Tree, layers: Sequence[Layer], target: Path, *, job: Job, own: bool, sync: bool = True) -> Written:
+def write_tree(
+    tree: Tree,
+    layers: Sequence[Layer],
+    target: Path,
+    *,
+    job: Job,
+    own: bool,
+    sync: bool = True,
+    beside: Beside | None = None,
+) -> Written:
     """Make the directory `target` with all of `tree`, whose file data is in the tars of `layers`.
 
     `target` must be new or empty; it is there whole or, after any failure, as it was before. `own`: with owners,
     devices and privileged attributes, which takes root; without, they are left out with a note. `sync`: durable
-    when it returns. `Conflict`, `NoSpace`, `Denied`, `Cancelled`; `Damaged` if a tar is too short.
+    when it returns. `beside`: a file that is there whenever the tree is. `Conflict`, `NoSpace`, `Denied`,
+    `Cancelled`; `Damaged` if a tar is too short.
     """
-    with staged(target, sync=sync) as root:
+    with staged(target, sync=sync, beside=beside) as root:
         return fill(tree, layers, root, job=job, own=own, name=target)
 
 

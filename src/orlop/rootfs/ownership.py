@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterator
 from typing import Any
 
 from ..model.tree import Kind, Tree
+from .beside import Beside
+
+_ENDING = ".ownership.jsonl"
+_START = b'{"path": ".", "type": "directory", '  # of every record
 
 
 def ownership_record(tree: Tree) -> Iterator[dict[str, Any]]:
@@ -27,6 +32,11 @@ def ownership_record(tree: Tree) -> Iterator[dict[str, Any]]:
         if inode.xattrs:
             line["xattrs"] = {name.decode(errors="surrogateescape"): _base64(value) for name, value in inode.xattrs}
         yield line
+
+
+def beside(tree: Tree) -> Beside:
+    """The record as a file beside the tree, an object a line."""
+    return Beside(_ENDING, _START, lambda: (json.dumps(line) + "\n" for line in ownership_record(tree)))
 
 
 def _base64(data: bytes) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from ..disk.beneath import remove_tree
 from ..disk.writeback import sync_file_system
 from ..errors import Busy, Conflict, Invalid, Unsafe
+from .beside import Beside, discard_draft
 from .failures import failure
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -19,11 +20,12 @@ _ACLS = ("system.posix_acl_access", "system.posix_acl_default")
 
 
 @contextmanager
-def staged(target: Path, *, sync: bool) -> Iterator[int]:
+def staged(target: Path, *, sync: bool, beside: Beside | None = None) -> Iterator[int]:
     """A descriptor of a private empty directory, which becomes `target` when the context ends well and is
     removed with all in it when it does not. What a killed process left of the same target is removed too.
 
     `target` must not exist, or be an empty directory: `Conflict` if not. `sync`: durable before it is seen.
+    `beside`: a file that is there whenever the directory is.
     """
     target = Path(os.path.abspath(target))
     if not target.name:
@@ -35,14 +37,18 @@ def staged(target: Path, *, sync: bool) -> Iterator[int]:
     try:
         name = os.fsencode(target.name)
         _check_empty(parent, name, target)
+        if beside is not None:
+            beside.check(parent, target)
         try:
             _sweep(parent, name)
             temporary, descriptor = _make(parent, name)
         except OSError as error:
             raise failure(error, "make a directory beside", target) from error
         try:
+            if beside is not None:
+                beside.write(parent, temporary, target)
             yield descriptor
-            _publish(parent, temporary, descriptor, target, sync=sync)
+            _publish(parent, temporary, descriptor, target, sync=sync, beside=beside)
         except BaseException:
             _discard(parent, temporary, target)
             raise
@@ -123,6 +129,7 @@ def _sweep(parent: int, name: bytes) -> None:
             if os.fstat(descriptor).st_uid != os.geteuid():
                 continue
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            discard_draft(parent, found)
             remove_tree(parent, found)
         except BlockingIOError:
             continue
@@ -130,12 +137,21 @@ def _sweep(parent: int, name: bytes) -> None:
             os.close(descriptor)
 
 
-def _publish(parent: int, temporary: bytes, descriptor: int, target: Path, *, sync: bool) -> None:
+def _publish(
+    parent: int, temporary: bytes, descriptor: int, target: Path, *, sync: bool, beside: Beside | None
+) -> None:
     try:
         if sync:
             # by the parent: the tree's own root may be one that we must not read
             sync_file_system(f"/proc/self/fd/{parent}")
-        os.rename(temporary, os.fsencode(target.name), src_dir_fd=parent, dst_dir_fd=parent)
+        if beside is not None:
+            beside.publish(parent, temporary, target)
+        try:
+            os.rename(temporary, os.fsencode(target.name), src_dir_fd=parent, dst_dir_fd=parent)
+        except OSError:
+            if beside is not None:
+                beside.withdraw(parent, target)
+            raise
         if sync:
             os.fsync(parent)
     except OSError as error:
@@ -148,6 +164,7 @@ def _publish(parent: int, temporary: bytes, descriptor: int, target: Path, *, sy
 
 def _discard(parent: int, temporary: bytes, target: Path) -> None:
     try:
+        discard_draft(parent, temporary)
         remove_tree(parent, temporary)
     except OSError as error:
         raise failure(error, "remove what was written beside", target) from error
