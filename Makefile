@@ -17,7 +17,7 @@ TEST_PACKAGES := $(RUN_PACKAGES) attr containerd debootstrap docker-registry e2f
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: packages-run $(VENV)/run  ## The main job, offline: fetch an image over HTTP, mount it, run a program in it
+demo: packages-run $(VENV)/run  ## The main job, offline after its set-up: fetch an image over HTTP, mount it, run a program
 	@$(VENV)/bin/orlop demo
 
 test: packages-test $(VENV)/dev  ## Everything that must hold

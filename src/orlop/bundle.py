@@ -20,7 +20,7 @@ from .model.image import ImageConfig
 from .model.runtime import Choices, Network, runtime_spec, user_of
 from .rootfs import confine, mountinfo, mounting
 from .rootfs.accounts import find_user
-from .rootfs.foreground import wait_for
+from .rootfs.foreground import run_in_foreground
 from .rootfs.programs import check_program, refuse_log
 
 RUNTIMES = ("crun", "runc")
@@ -189,21 +189,24 @@ def run_bundle(
     make_directories(state)
     name = f"orlop-{secrets.token_hex(8)}"
     prefix = [*_confined(program, scratch), "--root", str(state), "--log", str(log), *_manager(program, spec)]
-    try:
-        process = subprocess.Popen([*prefix, "run", "--bundle", str(bundle), name], pass_fds=keep)
-    except OSError as error:
-        raise Unsupported(f"runtime {program}: cannot be run: {(error.strerror or '').lower()}") from error
-    try:
-        status = wait_for(process, lambda: _quietly([*prefix, "kill", name, "KILL"]), job)
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+
+    def start() -> subprocess.Popen[bytes]:
+        try:
+            return subprocess.Popen([*prefix, "run", "--bundle", str(bundle), name], pass_fds=keep)
+        except OSError as error:
+            raise Unsupported(f"runtime {program}: cannot be run: {(error.strerror or '').lower()}") from error
+
+    def kill() -> None:
+        _quietly([*prefix, "kill", name, "KILL"])
+
+    def clean() -> None:
         # after a normal end there is nothing to delete, and the runtime says so: not worth a word
         _quietly([*prefix, "delete", "--force", name])
         # gone with its namespace, unless what it stands on is shared with ours
         if (scratch / _OWN_ROOT).is_mount():
             mounting.unmount(scratch / _OWN_ROOT, lazy=True)
+
+    status = run_in_foreground(start, kill, clean, job)
     job.check()
     if status and log.is_file():
         with log.open(errors="replace") as written:
@@ -213,7 +216,8 @@ def run_bundle(
 
 def _quietly(command: list[str]) -> None:
     null = subprocess.DEVNULL
-    subprocess.run(command, stdin=null, stdout=null, stderr=null, check=False)
+    # a session of its own: Ctrl-C is not for it
+    subprocess.run(command, stdin=null, stdout=null, stderr=null, check=False, start_new_session=True)
 
 
 def _need_user_namespaces() -> None:

@@ -52,7 +52,7 @@ def _root(disk: Disk) -> None:
     if found.st_uid != os.geteuid():
         raise Denied(f"{root}: the store belongs to uid {found.st_uid}, not to {os.geteuid()}")
     if stat.S_IMODE(found.st_mode) & 0o077:
-        if disk.names("") and disk.size("version") is not None:
+        if disk.size("version") is not None and disk.is_directory("blobs"):
             raise Denied(f"{root}: others may enter this store", hint=f"chmod 700 {root}")
         if not disk.names(""):
             descriptor = disk.open("")
@@ -66,9 +66,7 @@ def _found(disk: Disk) -> None:
     """Make a new store. Another process may be doing the same."""
     strangers = set(disk.names("")) - {*_DIRECTORIES, "oci-layout", "version", "lost+found"}
     if strangers:
-        raise Conflict(
-            f"{disk.path('')}: holds {sorted(strangers)[0]!r}, so it is no orlop store", hint="name an empty directory"
-        )
+        raise _no_store(disk, sorted(strangers)[0])
     for name in (*_DIRECTORIES, *(f"blobs/{algorithm}" for algorithm in ALGORITHMS)):
         disk.make_directory(name)
     # a blob is as durable as the directories that lead to it
@@ -82,6 +80,10 @@ def _found(disk: Disk) -> None:
         own.close()
 
 
+def _no_store(disk: Disk, stranger: str) -> Conflict:
+    return Conflict(f"{disk.path('')}: holds {stranger!r}, so it is no orlop store", hint="name an empty directory")
+
+
 def _version() -> bytes:
     return json.dumps({"format": FORMAT, "needs": []}).encode()
 
@@ -91,6 +93,8 @@ def _check_version(disk: Disk, raw: bytes) -> None:
         fields: Any = json.loads(raw)
         number, needs = fields["format"], list(fields["needs"])
     except (ValueError, KeyError, TypeError) as error:
+        if not disk.is_directory("blobs"):
+            raise _no_store(disk, "version") from error
         raise Damaged(f"{disk.path('version')}: unreadable", hint="restore it from a copy") from error
     if not isinstance(number, int) or number > FORMAT or needs:
         raise Unsupported(

@@ -223,6 +223,9 @@ class _Opening:
             pass
         self._verifier.finish()
         if fault is not None:
+            # of all layers of an image, this one
+            text = fault.message.removeprefix("layer: ")
+            fault.message = f"layer {self._leaf.descriptor.digest} from {self._origin}: {text}"
             raise fault
         if self._plain is not None and self._diff_id not in (None, self._plain.digest):
             raise Unsafe(

@@ -81,7 +81,7 @@ def test_PA10_broken_json(tmp_path: Path, raw: bytes) -> None:
     with Lying() as server:
         server.on("/v2/app/manifests/1", Answer(200, raw, (("Content-Type", "application/json"),)))
         arguments = ("pull", "--insecure", server.host, f"docker://{server.host}/app:1")
-        _fails(tmp_path / "store", *arguments, status=1, says="manifest")
+        _fails(tmp_path / "store", *arguments, status=1, says=f"orlop: docker://{server.host}/app:1: manifest: ")
 
 
 def test_ST15_a_store_of_a_newer_version(tmp_path: Path) -> None:

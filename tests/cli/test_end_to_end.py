@@ -189,7 +189,7 @@ def test_the_demo_checks_every_step_and_leaves_nothing(orlop: Program, tmp_path:
     for step in ("make an image", "over HTTP", "pull it again", "mounted read-only", "unmount", "/bin/sh", "no faults"):
         assert step in done.stdout
     assert "no container was run" not in done.stdout
-    assert done.stderr.count("bug") == 0
+    assert done.stderr == ""
     assert list(tmp_path.iterdir()) == []
     assert not [mount for mount in mounts() if str(mount.target).startswith(str(tmp_path))]
 

@@ -86,6 +86,15 @@ def test_plain_is_a_line_an_event_and_one_about_bytes_now_and_then() -> None:
     ]
 
 
+@pytest.mark.parametrize("make", [Plain, Bars])
+def test_what_a_text_is_about_is_said_once(make: Callable[[io.StringIO], Plain | Bars]) -> None:
+    out = io.StringIO()
+    show = make(out)
+    show(Event("retry", "h:5", text="h:5: answered 500; try later"))
+    show(Event("retry", A, text=f"blob {A} from h:5: ends early"))
+    assert out.getvalue() == f"retry: h:5: answered 500; try later\nretry: blob {A} from h:5: ends early\n"
+
+
 def test_json_is_an_object_a_line_with_the_same_keys() -> None:
     out, clock = io.StringIO(), Clock()
     show = Lines(out, clock)

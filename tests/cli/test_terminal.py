@@ -123,6 +123,20 @@ def test_one_interrupt_is_the_commands_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.peer
+def test_a_plan_fits_the_terminal_and_counts_what_was_kept(registry: Throttled, tmp_path: Path) -> None:
+    with terminal(pulling(registry), environment(tmp_path)) as opened:
+        opened.wait(lambda lines: len(bars(lines)) == 4 and not any(" 0.0/" in line for line in lines))
+        opened.press("C-c")
+        opened.wait_for("ended 130")
+    with terminal([*pulling(registry), "--dry-run"], environment(tmp_path), columns=100) as opened:
+        lines = opened.wait_for("ended 0")
+    assert lines[0].split() == ["BLOB", "SIZE", "KEPT"]
+    assert max(len(line) for line in lines[:4]) < 40
+    assert " here already" in lines[4]
+    assert " 0 B here already" not in lines[4]
+
+
+@pytest.mark.peer
 @pytest.mark.parametrize(("columns", "speed"), [(80, True), (60, True), (59, False), (40, False), (30, False)])
 def test_a_bar_is_a_line_however_narrow_the_terminal(
     registry: Throttled, tmp_path: Path, columns: int, speed: bool

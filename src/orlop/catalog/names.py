@@ -43,10 +43,11 @@ class Names:
         if raw is None:
             return {}
         try:
-            fields = load_object(raw, what="index.json")
+            fields = load_object(raw, what=INDEX)
             return {tagged.name: tagged for tagged in _tagged(fields.get("manifests", []))}
         except Invalid as error:
-            raise Damaged(f"{self._disk.path(INDEX)}: {error.message}", hint="restore it from a copy") from error
+            text = error.message.removeprefix(f"{INDEX}: ")
+            raise Damaged(f"{self._disk.path(INDEX)}: {text}", hint="restore it from a copy") from error
 
     def swap(self, name: str, old: Digest | None, new: Tagged | None) -> bool:
         """See `ports.Catalog.swap`."""

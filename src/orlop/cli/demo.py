@@ -39,6 +39,8 @@ def demo(app: App) -> None:
     """
     from ..store import Store
 
+    if app.progress == "auto":
+        app.progress = "none"  # the steps are told one by one
     job = app.job()
     started = time.monotonic()
     with ExitStack() as undo:

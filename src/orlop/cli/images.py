@@ -30,8 +30,8 @@ def images(app: App, pattern: str | None, as_json: bool) -> None:
                     "name": row.name,
                     "digest": row.digest,
                     "platforms": list(row.platforms),
-                    "created": row.created,
-                    "updated": row.updated,
+                    "created": row.created or None,
+                    "updated": row.updated or None,
                     "size": row.size,
                     "complete": row.complete,
                 }

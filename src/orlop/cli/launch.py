@@ -114,6 +114,7 @@ def bundle(
     name = ensure(app, reference, platform, policy)
     made = app.store().bundle(name, directory, command=command, driver=driver, platform=platform, job=app.job())
     app.finish()
+    directory = directory.absolute()
     app.note(f"rootfs by {made.driver}" + (f"; {made.why}" if made.why else ""))
     if as_json:
         output.document({"name": made.name, "digest": made.digest, "directory": str(directory), "driver": made.driver})

@@ -117,7 +117,7 @@ def _of_image(image: Image, target: Document) -> dict[str, Any]:
         "platform": str(image.platform),
         "platforms": [str(child.platform) for child in target.manifests if child.platform],
         "manifests": [_described(child) for child in target.manifests],
-        "created": image.config.created,
+        "created": image.config.created or None,
         "layers": [
             {**_described(layer), "diffId": diff_id}
             for layer, diff_id in zip(layers, image.config.diff_ids, strict=False)
@@ -147,7 +147,7 @@ def _print(shown: dict[str, Any]) -> None:
             ("Digest", shown["digest"]),
             ("Type", shown["mediaType"]),
             ("Platform", shown.get("platform") or ", ".join(shown.get("platforms", ()))),
-            ("Created", output.age(shown.get("created", ""))),
+            ("Created", output.age(shown.get("created") or "")),
             *[(title, _words(process.get(key))) for title, key in _PROCESS],
             *[("Environment" if not number else "", text) for number, text in enumerate(_list(process.get("Env")))],
             *[("Label", f"{key}={value}") for key, value in _pairs(process.get("Labels"))],
@@ -206,7 +206,7 @@ def history(app: App, reference: str, platform: str | None, as_json: bool) -> No
         layer = None if step.get("empty_layer") is True else next(layers, None)
         rows.append(
             {
-                "created": _text(step, "created"),
+                "created": _text(step, "created") or None,
                 "createdBy": _text(step, "created_by"),
                 "comment": _text(step, "comment"),
                 "layer": layer.digest if layer else None,
@@ -215,7 +215,7 @@ def history(app: App, reference: str, platform: str | None, as_json: bool) -> No
         )
     # layers beyond the history have no step of their own; they are shown all the same
     rows.extend(
-        {"created": "", "createdBy": "", "comment": "", "layer": layer.digest, "size": layer.size} for layer in layers
+        {"created": None, "createdBy": "", "comment": "", "layer": layer.digest, "size": layer.size} for layer in layers
     )
     rows.reverse()
     if as_json:
@@ -223,7 +223,7 @@ def history(app: App, reference: str, platform: str | None, as_json: bool) -> No
     else:
         output.table(
             ("CREATED", ">SIZE", "CREATED BY"),
-            [(output.age(row["created"]), output.size(row["size"]), _step(row)) for row in rows],
+            [(output.age(row["created"] or ""), output.size(row["size"]), _step(row)) for row in rows],
         )
 
 

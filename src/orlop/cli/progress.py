@@ -151,11 +151,10 @@ class Plain(Quiet):
             return f"progress: {whole}" if self.throttle.ready("") else ""
         if event.kind == "start":
             return ""
-        subject = short(event.subject)
         about = event.text or (size(event.total) if event.total else "")
         if event.kind == "resume":
             about = event.text or f"at {size(event.done)} of {size(event.total)}"
-        return " ".join(part for part in (f"{event.kind}:", subject, about) if part)
+        return _told(event, about)
 
 
 class Lines(Quiet):
@@ -207,9 +206,7 @@ class Bars(Quiet):
                 return
             self.totals.take(event)
             if event.kind in ("retry", "note"):
-                self.note(
-                    printable(" ".join(part for part in (event.kind + ":", short(event.subject), event.text) if part))
-                )
+                self.note(printable(_told(event, event.text)))
                 return
             if self.display is None:
                 if event.kind not in ("plan", "progress", "start"):
@@ -269,6 +266,12 @@ def _write_at_once(stream: TextIO, text: str) -> None:
     """Past the stream's own buffer, which whatever was interrupted may be writing to."""
     with suppress(OSError):  # no terminal left to write to
         os.write(stream.fileno(), text.encode())
+
+
+def _told(event: Event, about: str) -> str:
+    """The kind, the subject unless the text names it, the text."""
+    subject = "" if event.subject and event.subject in about else short(event.subject)
+    return " ".join(part for part in (f"{event.kind}:", subject, about) if part)
 
 
 def short(subject: str) -> str:

@@ -87,15 +87,20 @@ def _pulled(app: App, reference: str, pulled: Pulled, as_json: bool) -> dict[str
 
 def _planned(app: App, reference: str, planned: Planned, as_json: bool) -> dict[str, Any]:
     total = sum(wanted.size - kept for wanted, kept in planned.blobs)
+    here = planned.present + sum(kept for _, kept in planned.blobs)
     if not as_json:
         app.finish()
         if planned.blobs:
-            rows = [(wanted.digest, output.size(wanted.size), output.size(kept)) for wanted, kept in planned.blobs]
+            people = sys.stdout.isatty()  # programs get whole digests
+            rows = [
+                (wanted.digest.short if people else wanted.digest, output.size(wanted.size), output.size(kept))
+                for wanted, kept in planned.blobs
+            ]
             output.table(("BLOB", ">SIZE", ">KEPT"), rows)
         sys.stdout.flush()
         app.note(
             f"{planned.name}: {output.size(total)} to fetch in {output.count(planned.requests, 'request')}, "
-            f"{output.size(planned.present)} here already"
+            f"{output.size(here)} here already"
         )
     return {
         "reference": reference,

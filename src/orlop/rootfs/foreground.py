@@ -1,4 +1,4 @@
-"""A program in the foreground: waiting for it, passing signals on to it, and its end when it heeds none."""
+"""A program in the foreground: its start, waiting for it, passing signals on to it, and its end when it heeds none."""
 
 from __future__ import annotations
 
@@ -22,40 +22,72 @@ _TOLD_AFTER = 1.0
 _AGAIN = 5.0
 
 
-def wait_for(process: subprocess.Popen[bytes], kill: Callable[[], None], job: Job) -> int:
-    """The status of a runtime's process when it has ended: negative if a signal ended it.
+def run_in_foreground(
+    start: Callable[[], subprocess.Popen[bytes]], kill: Callable[[], None], clean: Callable[[], None], job: Job
+) -> int:
+    """Start a runtime and wait for its end; returns its status, negative if a signal ended it.
 
-    Signals that would end this process go to it instead. The first program of a container gets only those that it has
-    asked for, so whoever asks twice within 5 seconds has it killed, by `kill`. Stopping `job` ends it with SIGTERM,
-    then SIGKILL. Signals are passed on in the main thread only.
+    Signals that would end this process go to it instead, from before it starts until after `clean`. The first program
+    of a container gets only those that it has asked for, so whoever asks twice within 5 seconds has it killed, by
+    `kill`. Stopping `job` ends it with SIGTERM, then SIGKILL. Signals are passed on in the main thread only.
     """
-    with _passing_on(process) as wishes:
-        while not job.stopped and not wishes.twice:
-            with suppress(subprocess.TimeoutExpired):
-                return process.wait(timeout=0.2)
-            if wishes.unheeded():
-                job.progress(Event("note", text=f"the command goes on; once more within {_AGAIN:g} s kills it"))
-        if wishes.twice:
-            job.progress(Event("note", text="asked twice: the command is killed"))
-            kill()  # the runtime then ends by itself, and gives the terminal back as it was
-        else:
-            process.terminate()
+    with _passing_on() as wishes:
+        process = start()
+        try:
+            wishes.reach(process)
+            return _wait(process, wishes, kill, job)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+            clean()
+
+
+def _wait(process: subprocess.Popen[bytes], wishes: _Wishes, kill: Callable[[], None], job: Job) -> int:
+    while not job.stopped and not wishes.twice:
         with suppress(subprocess.TimeoutExpired):
-            status = process.wait(timeout=STOP_SECONDS)
-            return -wishes.twice or status
-        process.kill()
-        return -wishes.twice or process.wait()
+            return process.wait(timeout=0.2)
+        if wishes.unheeded():
+            job.progress(Event("note", text=f"the command goes on; once more within {_AGAIN:g} s kills it"))
+    if wishes.twice:
+        job.progress(Event("note", text="asked twice: the command is killed"))
+        kill()  # the runtime then ends by itself, and gives the terminal back as it was
+    else:
+        process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        status = process.wait(timeout=STOP_SECONDS)
+        return -wishes.twice or status
+    process.kill()
+    return -wishes.twice or process.wait()
 
 
 class _Wishes:
-    """Signals that ask for an end. `twice` is the second of them that came in time, else 0."""
+    """Signals that came, for a process that may not be there yet. `twice` is the second one that asks for an end, if it
+    came in time, else 0."""
 
     def __init__(self) -> None:
         self.twice = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._early: list[int] = []
         self._first: float | None = None
         self._told = False
 
-    def take(self, number: int) -> None:
+    def reach(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        for number in self._early:
+            process.send_signal(number)
+
+    def take(self, number: int, _frame: FrameType | None) -> None:
+        """As a signal handler."""
+        if number in _ENDING:
+            self._count(number)
+        if self._process is None:
+            self._early.append(number)
+        # the terminal sends its own to the whole foreground group, so the runtime has got them already
+        elif number not in _FROM_KEYBOARD or not _in_foreground():
+            self._process.send_signal(number)
+
+    def _count(self, number: int) -> None:
         now = time.monotonic()
         since = now - self._first if self._first is not None else _AGAIN + 1
         if since > _AGAIN:
@@ -72,21 +104,12 @@ class _Wishes:
 
 
 @contextmanager
-def _passing_on(process: subprocess.Popen[bytes]) -> Iterator[_Wishes]:
-    """While inside, signals to this process reach the other. Only the main thread may set handlers."""
+def _passing_on() -> Iterator[_Wishes]:
     wishes = _Wishes()
     if threading.current_thread() is not threading.main_thread():
         yield wishes
         return
-
-    def pass_on(number: int, _frame: FrameType | None) -> None:
-        if number in _ENDING:
-            wishes.take(number)
-        # the terminal sends its own to the whole foreground group, so the runtime has got them already
-        if number not in _FROM_KEYBOARD or not _in_foreground():
-            process.send_signal(number)
-
-    before = {number: signal.signal(number, pass_on) for number in _PASSED_ON}
+    before = {number: signal.signal(number, wishes.take) for number in _PASSED_ON}
     try:
         yield wishes
     finally:

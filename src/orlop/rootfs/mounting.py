@@ -11,7 +11,7 @@ from pathlib import Path
 from ..disk import syscalls
 from ..errors import Busy, Error, NotFound, Unsupported
 from .failures import failure
-from .mountinfo import holders
+from .mountinfo import holders, mounts
 
 # fsconfig(2) copies values with strndup_user(value, 256)
 _VALUE_BYTES = 255
@@ -93,6 +93,11 @@ def unmount(target: Path, *, lazy: bool = False) -> None:
 
 def _busy(target: Path) -> Busy:
     """Who holds a mount. Whoever calls from inside holds it himself: his working directory is his shell's."""
+    place = os.path.realpath(target)
+    inner = [mount.target for mount in mounts() if str(mount.target).startswith(f"{place}/")]
+    if inner:
+        text = f"{target}: mount is in use: {', '.join(map(str, inner[:5]))} is mounted inside"
+        return Busy(text, hint="unmount what is inside first, or all of it with --lazy")
     users, ours = dict(holders(target)), []
     with suppress(OSError):  # the working directory may be gone
         if Path.cwd().is_relative_to(target.resolve()):
