@@ -23,10 +23,9 @@ from .job import Event, Job
 from .model.descriptor import Descriptor
 from .model.digest import Digest
 from .model.limits import LAYER_PLAIN_BYTES
-from .model.tree import Entry
 from .ports import Readable, Source
 from .streams import CHUNK, Inflated
-from .tar import index as tar_index
+from .tar.index_writer import IndexWriter
 from .tar.reader import read_entries
 from .verify import Verifier
 
@@ -257,13 +256,21 @@ class _PlainTar:
         self._algorithm = algorithm
         self._hasher = hashlib.new(algorithm)
         self._size = 0
-        self._entries: list[Entry] = []
+        try:
+            self._spill = disk.create(f"{scratch}.index")
+        except Error:
+            disk.close(self._descriptor)
+            disk.remove(scratch)
+            raise
+        self._index = IndexWriter(
+            lambda data, at: disk.write(self._spill, data, at), lambda size, at: disk.read_at(self._spill, size, at)
+        )
         self.digest = ""
 
     def fill(self, plain: Readable, job: Job) -> None:
         """All of `plain`; it is inflated in a thread of its own, while this one hashes, writes and indexes."""
         with _Ahead(plain, job) as chunks:
-            self._entries = list(read_entries(_Tap(chunks, self, job)))
+            self._index.add(read_entries(_Tap(chunks, self, job)))
         self.digest = f"{self._algorithm}:{self._hasher.hexdigest()}"
         if padding := -self._size % _BLOCK:
             self._disk.write(self._descriptor, b"\0" * padding, self._size)
@@ -277,15 +284,16 @@ class _PlainTar:
             raise Unsafe(f"layer: more than {LAYER_PLAIN_BYTES} plain bytes")
 
     def adopt(self, derived: DerivedFiles, diff_id: Digest) -> None:
-        derived.put("index", diff_id, tar_index.dump(self._entries, tar_size=self._size))
+        derived.put("index", diff_id, self._index.parts(tar_size=self._size))
         if self._algorithm == "sha256":
             derived.adopt("tar", diff_id, self._name, size=self._size, sha256=self._hasher.hexdigest())
         else:
             derived.adopt("tar", diff_id, self._name)  # its mark has a sha256: read once more, for these few
 
     def close(self) -> None:
-        self._disk.close(self._descriptor)
-        self._disk.remove(self._name)
+        for descriptor, name in ((self._descriptor, self._name), (self._spill, f"{self._name}.index")):
+            self._disk.close(descriptor)
+            self._disk.remove(name)
 
 
 class _Tap:

@@ -21,6 +21,7 @@ from .intake import Intake
 from .job import Job, run_all
 from .model.digest import Digest
 from .model.image import chain_id
+from .model.limits import READY_INDEX_BYTES, READY_NAMES
 from .model.tree import Entry
 from .ports import Driver, Layer, Stack
 from .rootfs import directory, mounting
@@ -91,10 +92,24 @@ class Materialise:
         return Stack(chain_of(diff_ids), tuple(self._layer(diff_id) for diff_id in diff_ids), merge)
 
     def make_ready(self, diff_ids: Sequence[Digest], job: Job) -> None:
-        """Make what a mount of these plain layers will need, where this machine can mount without unpacking."""
+        """Make what a mount of these plain layers will need, where this machine can mount without unpacking, and
+        where little memory does for it: a crowd of names is left to the first mount."""
         driver = ErofsDriver(self._derived)
-        if not driver.unable():
-            driver.prepare(self._stack(diff_ids), job=job)
+        if driver.unable() or not self._is_small(diff_ids):
+            return
+        stack = self._stack(diff_ids)
+        if has_few_directories(stack, READY_NAMES):
+            driver.prepare(stack, job=job)
+
+    def _is_small(self, diff_ids: Sequence[Digest]) -> bool:
+        names = size = 0
+        for diff_id in diff_ids:
+            if (index := self._derived.path("index", diff_id)) is not None:
+                name = str(index.relative_to(self._disk.root))
+                size += self._disk.size(name) or 0
+                with self._disk.stream(name) as stream:
+                    names += tar_index.count(stream.read(tar_index.START))
+        return names <= READY_NAMES and size <= READY_INDEX_BYTES
 
     def mount(self, image: Image, target: Path | None, driver: str, job: Job) -> Mounted:
         """Show an image read-only. The record of it is written first, so that a collection never misses it."""
@@ -219,6 +234,19 @@ class Materialise:
             return tar_index.load(raw)[0]
 
         return Layer(diff_id, tar, load)
+
+
+def has_few_directories(stack: Stack, most: int) -> bool:
+    """Whether the names in a stack lead through at most so many directories, named by the layers or not."""
+    seen: set[int] = set()
+    for parent in {entry.name.rpartition(b"/")[0] for layer in stack.layers for entry in layer.entries}:
+        # by hashes: a path may be 4 KiB, and each directory on the way has one of its own
+        while parent and hash(parent) not in seen:
+            seen.add(hash(parent))
+            if len(seen) > most:
+                return False
+            parent = parent.rpartition(b"/")[0]
+    return True
 
 
 def _mounted(record: Record) -> Mounted:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Protocol
 
-from .errors import Invalid, Unsafe, Unsupported
-from .model.limits import INFLATE_FREE_BYTES, INFLATE_RATIO, ZSTD_WINDOW_LOG
+from .errors import Error, Invalid, Unsafe, Unsupported
+from .model.limits import INFLATE_FREE_BYTES, INFLATE_MEMBERS, INFLATE_RATIO, MIB, ZSTD_WINDOW_LOG
 from .ports import Readable
 
 CHUNK = 1 << 20
 # compressed bytes per inflate call: small enough that what it makes stays near CHUNK
 _FEED = 256 << 10
+# and in the first one of a member, as a stream may be a million members of a few bytes
+_FIRST_FEED = 4 << 10
+# first bytes that tell a compression
+_MAGIC = 6
 
 
 class Writable(Protocol):
@@ -45,25 +50,30 @@ class Inflated:
     """A `Readable` of the plain bytes of `source`, whatever its compression, told by its first bytes.
 
     Concatenated gzip members and zstd frames are one stream; anything else behind them, a wrong checksum or
-    an early end is `Invalid`; more than 1,100 times the compressed size (beyond the first 64 MiB) is `Unsafe`.
+    an early end is `Invalid`; more than 1,100 times the compressed size (beyond the first 64 MiB), over a million
+    members, or a zstd window over 32 MiB is `Unsafe`.
     `compression` is "gzip", "zstd" or "" once something was read.
     """
 
     def __init__(self, source: Readable) -> None:
         self._source = source
-        self._decoder: Decoder | None = None
         self._failures: tuple[type[Exception], ...] = ()
-        self._pending = b""
+        self._decoder: Decoder | None = None
+        # compressed bytes taken from the source, of which those from `_at` on are still to be fed
+        self._buffer = b""
+        self._at = 0
+        self._next_feed = _FIRST_FEED
         self._started = False
         self._taken = 0
         self._made = 0
+        self._members = 0
         self.compression = ""
 
     def read(self, size: int, /) -> bytes:
         if not self._started:
             self._start()
         if not self.compression:
-            data, self._pending = (self._pending, b"") if self._pending else (self._source.read(size), b"")
+            data, self._buffer = (self._buffer, b"") if self._buffer else (self._source.read(size), b"")
             return data
         while True:
             data = self._step(min(size, CHUNK))
@@ -72,15 +82,9 @@ class Inflated:
 
     def _start(self) -> None:
         self._started = True
-        while len(self._pending) < 6:
-            more = self._source.read(_FEED)
-            if not more:
-                break
-            self._pending += more
-            self._taken += len(more)
-        self.compression = compression_of(self._pending)
+        self.compression = compression_of(self._peek())
         if self.compression:
-            self._decoder, self._failures = _decoder(self.compression)
+            self._open_member()
 
     def _step(self, size: int) -> bytes:
         """One call of the decoder: b"" with `_decoder` None is the end of everything."""
@@ -95,36 +99,64 @@ class Inflated:
         try:
             data = decoder.decompress(feed, size)
         except self._failures as error:
-            raise Invalid(f"{self.compression} stream: damaged after {self._made} plain bytes: {error}") from error
+            raise self._failed(error) from error
         self._made += len(data)
         if self._made > INFLATE_FREE_BYTES and self._made > INFLATE_RATIO * self._taken:
             raise Unsafe(f"{self.compression} stream: grows over {INFLATE_RATIO} times, refused as a bomb")
         if decoder.eof:
-            self._next_member(decoder.unused_data)
+            # what it did not use is the end of what it was fed last
+            self._at -= len(decoder.unused_data)
+            self._next_member()
         return data
+
+    def _failed(self, error: Exception) -> Error:
+        if self.compression == "zstd" and "memory" in str(error):
+            window = (1 << ZSTD_WINDOW_LOG) // MIB
+            hint = "compress it at a lower level, without --long"
+            return Unsafe(f"zstd stream: needs a window of over {window} MiB, refused as a bomb", hint=hint)
+        return Invalid(f"{self.compression} stream: damaged after {self._made} plain bytes: {error}")
 
     def _feed(self) -> bytes:
-        if self._pending:
-            data, self._pending = self._pending[:_FEED], self._pending[_FEED:]
-            return data
-        data = self._source.read(_FEED)
-        self._taken += len(data)
+        """The next compressed bytes: few at the start of a member, which may be its end too, then more and more."""
+        if self._at >= len(self._buffer):
+            self._fill()
+        data = self._buffer[self._at : self._at + self._next_feed]
+        self._at += len(data)
+        self._next_feed = min(_FEED, self._next_feed * 4)
         return data
 
-    def _next_member(self, rest: bytes) -> None:
-        self._pending = rest + self._pending
-        while len(self._pending) < 6:
-            more = self._source.read(_FEED)
-            if not more:
-                break
-            self._pending += more
-            self._taken += len(more)
-        if not self._pending:
+    def _fill(self) -> bool:
+        """Take more from the source; False if there is no more."""
+        more = self._source.read(_FEED)
+        self._buffer = self._buffer[self._at :] + more
+        self._at = 0
+        self._taken += len(more)
+        return bool(more)
+
+    def _peek(self) -> bytes:
+        """The next six bytes, or as many as there are; what is fed first is then there too, as isal (seen in 1.8)
+        wants a gzip header with a name and a comment, or a checksum, in one piece."""
+        while len(self._buffer) - self._at < _FIRST_FEED and self._fill():
+            pass
+        return self._buffer[self._at : self._at + _MAGIC]
+
+    def _open_member(self) -> None:
+        self._members += 1
+        if self._members > INFLATE_MEMBERS:
+            raise Unsafe(f"{self.compression} stream: over {INFLATE_MEMBERS} members, refused as a bomb")
+        make, self._failures = _backend(self.compression)
+        self._decoder = make()
+        self._next_feed = _FIRST_FEED
+
+    def _next_member(self) -> None:
+        start = self._peek()
+        if not start:
             self._decoder = None
-        elif compression_of(self._pending) == self.compression:
-            self._decoder, self._failures = _decoder(self.compression)
+        elif compression_of(start) == self.compression:
+            self._open_member()
         else:
-            raise Invalid(f"{self.compression} stream: {len(self._pending)} or more bytes of junk after its end")
+            rest = len(self._buffer) - self._at
+            raise Invalid(f"{self.compression} stream: {rest} or more bytes of junk after its end")
 
 
 def compression_of(start: bytes) -> str:
@@ -160,7 +192,17 @@ class _Zlib:
         return result
 
 
-def _gzip_backend() -> tuple[Callable[[], Decoder], tuple[type[Exception], ...]]:
+_Backend = tuple[Callable[[], Decoder], tuple[type[Exception], ...]]
+
+
+@cache
+def _backend(compression: str) -> _Backend:
+    """What makes decoders, and what those raise on damage."""
+    make, failures = _gzip_backend() if compression == "gzip" else _zstd_backend()
+    return make, (*failures, EOFError, ValueError)
+
+
+def _gzip_backend() -> _Backend:
     """The fastest gzip decoder at hand: isal, then zlib-ng, then zlib; measured in docs/design.md."""
     try:
         from isal import igzip_lib
@@ -178,19 +220,11 @@ def _gzip_backend() -> tuple[Callable[[], Decoder], tuple[type[Exception], ...]]
         return lambda: _Zlib(zlib), (zlib.error,)
 
 
-def _zstd_module() -> Any:
+def _zstd_backend() -> _Backend:
     try:
         from compression import zstd  # Python 3.14
     except ImportError:
         from backports import zstd
-    return zstd
-
-
-def _decoder(compression: str) -> tuple[Decoder, tuple[type[Exception], ...]]:
-    """A fresh decoder and what it raises on damage."""
-    if compression == "gzip":
-        make, failures = _gzip_backend()
-        return make(), (*failures, EOFError, ValueError)
-    zstd = _zstd_module()
-    options = {zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW_LOG}
-    return zstd.ZstdDecompressor(options=options), (zstd.ZstdError, EOFError, ValueError)
+    module: Any = zstd
+    options = {module.DecompressionParameter.window_log_max: ZSTD_WINDOW_LOG}
+    return lambda: module.ZstdDecompressor(options=options), (module.ZstdError,)

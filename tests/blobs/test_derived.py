@@ -127,7 +127,7 @@ class _Failing(Disk):
 def test_ST04_a_derived_file_that_could_not_be_synced_is_made_again(tmp_path: Path) -> None:
     with parts(tmp_path / "store") as (disk, _, session):
         derived = DerivedFiles(disk, session, "boot")
-        derived.put("index", DIGEST, b"content")
+        derived.put("index", DIGEST, [b"content"])
         assert derived.path("index", DIGEST) is not None
         with pytest.raises(Damaged):
             DerivedFiles(_Failing(tmp_path / "store"), session, "boot").settle(older_than=-1)
@@ -138,11 +138,11 @@ def test_ST04_a_derived_file_that_could_not_be_synced_is_made_again(tmp_path: Pa
 def test_a_derived_file_without_a_mark_is_no_fault_and_not_trusted(tmp_path: Path) -> None:
     with parts(tmp_path / "store") as (disk, _, session):
         derived = DerivedFiles(disk, session, "boot")
-        derived.put("index", DIGEST, b"content")
+        derived.put("index", DIGEST, [b"content"])
         disk.remove(f"derived/index/sha256-{DIGEST.encoded}.mark")
         assert derived.damage("index", DIGEST) == ""
         assert derived.path("index", DIGEST) is None
-        derived.put("index", DIGEST, b"content again")
+        derived.put("index", DIGEST, [b"content", b" again"])
         assert (tmp_path / f"store/derived/index/sha256-{DIGEST.encoded}").read_bytes() == b"content again"
 
 

@@ -36,8 +36,10 @@ def test_PA10_any_bytes_are_read_or_refused(raw: bytes) -> None:
     [
         (b'{"a":1,"a":2}', "duplicate key 'a'"),
         (b'[{"b":{"a":1,"\\u0061":2}}]', "duplicate key 'a'"),
-        (b"[" * 100_000, "deeper"),
-        (b"[" * 100_000 + b"]" * 100_000, "deeper"),
+        (b"[" * 30_000, "deeper"),
+        (b"[" * 30_000 + b"]" * 30_000, "deeper"),
+        (b"[" * 100_000, "over 45268 values"),
+        (b'["' + b'\\"[' * 50_000 + b'"' + b"[" * 70_000, "over [0-9]+ values"),
         (b'{"a":' * 70 + b"1" + b"}" * 70, "deeper than 64"),
         (b"NaN", "NaN is not JSON"),
         (b"[-Infinity]", "-Infinity is not JSON"),
@@ -68,6 +70,12 @@ def test_PA10_what_readers_disagree_on_is_refused(raw: bytes, why: str) -> None:
 
 def test_PA10_a_depth_of_64_is_taken() -> None:
     assert loads(b"[" * 64 + b"]" * 64, what="x")
+
+
+def test_PA10_what_stands_in_strings_are_no_values() -> None:
+    text = '[{":,' * 40_000
+    raw = json.dumps({"long": text, "more": "\\" * 9, "x": [text]}).encode()
+    assert loads(raw, what="x") == {"long": text, "more": "\\" * 9, "x": [text]}
 
 
 @pytest.mark.parametrize("raw", [b"[]", b"null", b"1", b'"{}"'])

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from orlop.errors import Invalid
 from orlop.model.tree import Entry, Kind
-from orlop.tar.index import dump, load
+from orlop.tar.index import load
+from orlop.tar.index_writer import dump
 from orlop.tar.reader import read_entries
 from tests.support.tars import entry, parsed, tar
 
@@ -75,6 +76,23 @@ def test_kinds_come_back_as_kinds() -> None:
 
 def test_equal_entries_give_equal_bytes() -> None:
     assert dump(load(RAW)[0], tar_size=8192) == RAW
+
+
+def test_many_entries_of_growing_width_come_back_as_they_were() -> None:
+    """More than are held at once, so that the columns come in pieces of several widths."""
+    entries = [
+        parsed(
+            f"d/{number}",
+            uid=number * 9,
+            mtime_ns=-number,
+            size=number,
+            offset=number << 9,
+            link=b"l" * (number % 3),
+            xattrs={b"user.n": b"%d" % number} if number % 1000 == 0 else None,
+        )
+        for number in range(10_000)
+    ]
+    assert load(dump(entries, tar_size=1 << 40)) == (entries, 1 << 40)
 
 
 def test_index_is_compact() -> None:

@@ -76,12 +76,19 @@ class DerivedFiles:
         finally:
             self._disk.remove_tree(scratch)
 
-    def put(self, kind: str, digest: Digest, content: bytes) -> None:
-        """A small file whose bytes are in memory."""
-        scratch = self._session.scratch()
+    def put(self, kind: str, digest: Digest, content: Iterable[bytes]) -> None:
+        """A file whose bytes come from memory, in parts."""
+        scratch, hasher, size = self._session.scratch(), hashlib.sha256(), 0
         try:
-            self._write(scratch, content)
-            self.adopt(kind, digest, scratch, size=len(content), sha256=hashlib.sha256(content).hexdigest())
+            descriptor = self._disk.create(scratch)
+            try:
+                for part in content:
+                    self._disk.write(descriptor, part, size)
+                    hasher.update(part)
+                    size += len(part)
+            finally:
+                self._disk.close(descriptor)
+            self.adopt(kind, digest, scratch, size=size, sha256=hasher.hexdigest())
         finally:
             self._disk.remove(scratch)
 

@@ -17,7 +17,7 @@ from ..disk.session import Session
 from ..errors import Damaged, Invalid, Unsupported
 from ..model.descriptor import Descriptor
 from ..model.digest import Digest
-from ..model.limits import LAYOUT_INDEX_BYTES
+from ..model.limits import NAMES_BYTES
 from ..model.media import OCI_INDEX
 from ..model.strict_json import load_object
 from ..ports import Tagged
@@ -39,7 +39,7 @@ class Names:
         self._session = session
 
     def all(self) -> dict[str, Tagged]:
-        raw = self._disk.read(INDEX, LAYOUT_INDEX_BYTES)
+        raw = self._disk.read(INDEX, NAMES_BYTES)
         if raw is None:
             return {}
         try:

@@ -1,12 +1,15 @@
-"""Directories below a directory, opened and removed without ever following a symbolic link."""
+"""Directories below a directory, opened and removed, and files replaced, without ever following a symbolic link."""
 
 from __future__ import annotations
 
 import errno
 import os
+import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
 
 from . import syscalls
 
@@ -55,6 +58,22 @@ def open_by_steps(root: int, path: bytes) -> int:
             os.close(current)
         current = following
     return current
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that becomes `path` when the context ends well. What is there under that name is replaced, so
+    a link that somebody planted is not followed. OSError."""
+    draft = path.with_name(f".{path.name[:200]}.orlop-{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    try:
+        with os.fdopen(descriptor, "wb") as out:
+            yield out
+        os.replace(draft, path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(draft)
+        raise
 
 
 def remove_tree(parent: int, name: bytes) -> None:

@@ -18,6 +18,7 @@ from ..model.limits import ARCHIVE_MEMBERS, LAYER_PLAIN_BYTES, SYMLINKS_FOLLOWED
 from ..model.tree import Entry, Kind
 from ..ports import Readable
 from ..streams import CHUNK, Inflated, compression_of
+from ..tar.names import shown
 from ..tar.reader import read_entries
 from .window import Window, foreign
 
@@ -45,11 +46,11 @@ class Archive:
 
     def open(self, name: str) -> Window:
         """A window over the member `name`, links inside the archive followed. `NotFound`; `Unsafe` if two have it."""
-        entry = self._follow(name)
+        entry = self._follow(os.fsencode(name))
         return Window(self._file.fileno(), entry.offset, entry.size, what=f"{self._what}: {name}")
 
     def __contains__(self, name: str) -> bool:
-        return name in self._members
+        return os.fsencode(name) in self._members
 
     def close(self) -> None:
         """Idempotent. Open windows must not be read any more."""
@@ -63,42 +64,42 @@ class Archive:
     ) -> None:
         self.close()
 
-    def _follow(self, name: str) -> Entry:
+    def _follow(self, name: bytes) -> Entry:
         at = name
         for _ in range(SYMLINKS_FOLLOWED):
             entry = self._members.get(at)
             if entry is None:
-                raise NotFound(f"{self._what}: there is no member {at[:200]!r}")
+                raise NotFound(f"{self._what}: there is no member '{shown(at)}'")
             if at in self._doubles:
-                raise Unsafe(f"{self._what}: has member {at[:200]!r} twice", hint="which one is meant cannot be told")
+                raise Unsafe(f"{self._what}: has member '{shown(at)}' twice", hint="which one is meant cannot be told")
             if entry.kind is Kind.FILE:
                 return entry
             at = _target(at, entry, self._what)
-        raise Unsafe(f"{self._what}: member {name[:200]!r} is a link in a circle")
+        raise Unsafe(f"{self._what}: member '{shown(name)}' is a link in a circle")
 
 
-def _target(name: str, entry: Entry, what: str) -> str:
+def _target(name: bytes, entry: Entry, what: str) -> bytes:
     """Where a link of the archive leads, as a member's name. `Unsafe` if it is out of the archive."""
-    link = os.fsdecode(entry.link)
-    base = posixpath.dirname(name) if entry.kind is Kind.SYMLINK else ""
-    target = posixpath.normpath(posixpath.join(base, link))
-    if target.startswith(("/", "../")) or target == "..":
-        raise Unsafe(f"{what}: member {name[:200]!r} links to {link[:200]!r}, outside of the archive")
+    base = posixpath.dirname(name) if entry.kind is Kind.SYMLINK else b""
+    target = posixpath.normpath(posixpath.join(base, entry.link))
+    if target.startswith((b"/", b"../")) or target == b"..":
+        raise Unsafe(f"{what}: member '{shown(name)}' links to '{shown(entry.link)}', outside of the archive")
     return target
 
 
-def _indexed(entries: Iterable[Entry], what: str) -> tuple[dict[str, Entry], set[str]]:
-    members: dict[str, Entry] = {}
-    doubles: set[str] = set()
+def _indexed(entries: Iterable[Entry], what: str) -> tuple[dict[bytes, Entry], set[bytes]]:
+    members: dict[bytes, Entry] = {}
+    doubles: set[bytes] = set()
     for count, entry in enumerate(entries):
         if count >= ARCHIVE_MEMBERS:
             raise Unsafe(f"{what}: more than {ARCHIVE_MEMBERS} members")
         if entry.kind not in _DATA:
             continue
-        name = os.fsdecode(entry.name.removeprefix(b"./"))
+        name = entry.name.removeprefix(b"./")
         if name in members:
             doubles.add(name)
-        members[name] = entry
+        # one copy of the name, and nothing of what is not needed
+        members[name] = entry._replace(name=b"", xattrs=())
     return members, doubles
 
 

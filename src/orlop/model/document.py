@@ -49,6 +49,8 @@ class Document:
         if both & set(folded):  # CVE-2021-41190
             raise Invalid("manifest: has the fields of a manifest and of an index at once")
         _ = self.successors, self.subject, self.annotations
+        # up to twenty times the bytes, and rarely asked for again
+        del self.__dict__["fields"]
 
     @classmethod
     def read(cls, raw: bytes, media_type: str) -> Document:

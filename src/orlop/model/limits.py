@@ -14,6 +14,10 @@ CONFIG_BYTES = 8 * MIB
 JSON_DEPTH = 64
 # a JSON number in a manifest is a size: 63 bits have 19 digits.
 JSON_NUMBER_DIGITS = 19
+# values in one JSON text (PA10), as they are small here and up to 88 bytes each in memory: an image index of 4,096
+# platforms has 16 bytes to one, a list of 10,000 names 12. At most 18 MiB for 4 MiB, beyond a free part of 3 MiB.
+JSON_FREE_VALUES = 1 << 15
+JSON_BYTES_A_VALUE = 8
 # descriptors in one document (PA13); the largest published index has under 200.
 DESCRIPTORS = 4096
 # an index inside an index inside an index ... (PA13).
@@ -37,14 +41,21 @@ REDIRECTS = 10
 INFLATE_RATIO = 1100
 INFLATE_FREE_BYTES = 64 * MIB
 LAYER_PLAIN_BYTES = 1 << 40
-# zstd window (PA09): the format's recommended minimum for decoders is 8 MiB; 128 MiB is what zstd -d allows.
-ZSTD_WINDOW_LOG = 27
+# members of one gzip or zstd stream (PA09); eStargz and zstd:chunked have one for each file. An empty one is 9 bytes
+# and 15 us.
+INFLATE_MEMBERS = 1 << 20
+# zstd window (PA09): 32 MiB. RFC 8878 (3.1.1.1.2) recommends 8 MiB for interchange, the encoder of BuildKit, podman and
+# containerd never used more than 32; `zstd --ultra -22` has 128, and four of those at once would be half a gigabyte.
+ZSTD_WINDOW_LOG = 25
 # tar (PA05, RX09): each extended header, and what those over a size that is common add up to; a million members
 # with long paths, times and a label have 300 MB of small ones.
 TAR_EXTENSION_BYTES = 1 * MIB
 TAR_EXTENSION_FREE_BYTES = 1 * KIB
 TAR_EXTENSIONS_TOTAL_BYTES = 64 * MIB
 TAR_ENTRIES = 10_000_000
+# what a pull prepares for a mount: names of an image, and bytes of its tar indexes. A name takes 700 bytes of memory.
+READY_NAMES = 100_000
+READY_INDEX_BYTES = 16 * MIB
 NAME_BYTES = 255
 PATH_BYTES = 4095
 PATH_DEPTH = 2048
@@ -54,8 +65,11 @@ SYMLINKS_FOLLOWED = 255
 SYMLINK_STEPS = 8192
 SYMLINK_STEPS_TOTAL = 10_000_000
 XATTR_VALUE_BYTES = 65_535
-LAYOUT_INDEX_BYTES = 32 * MIB
+# the `index.json` of somebody else's layout, the `manifest.json` of an archive (PA20): some 25,000 images.
+LAYOUT_INDEX_BYTES = 8 * MIB
+# the store's own, with 300 bytes a name
+NAMES_BYTES = 32 * MIB
 # members of an image archive (PA19): a handful for each layer; the largest archives have thousands.
-ARCHIVE_MEMBERS = 1_000_000
+ARCHIVE_MEMBERS = 1 << 16
 # signatures of one schema 1 manifest (RX04); Docker writes one.
 SIGNATURES = 16

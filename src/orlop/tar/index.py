@@ -1,4 +1,5 @@
 """The index of a plain layer tar: its entries in a compact binary form, to be loaded instead of reading the tar.
+The other half, which writes it, is `tar.index_writer`.
 
 Layout, all little-endian: magic `ORLOPTIX`; u32 version; u32 CRC-32 of everything behind it; u64 size of the tar;
 u32 number of entries n; then nine columns of n numbers (kind, mode, uid, gid, mtime_ns, size, offset / 512,
@@ -10,12 +11,11 @@ Offsets are the data's in the plain tar, so that a single file can be fetched by
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import repeat
 from operator import add
-from struct import Struct, calcsize, pack, unpack_from
+from struct import Struct, calcsize, unpack_from
 from struct import error as struct_error
-from typing import Any
 from zlib import crc32
 
 from ..errors import Invalid
@@ -25,37 +25,34 @@ from ..model.tree import Entry, Kind
 _MAGIC = b"ORLOPTIX"
 _VERSION = 1
 _HEAD = Struct("<8sII")
-_COUNTS = Struct("<QI")
-_LENGTH = Struct("<Q")
-_PAIR = Struct("<II")
-_BLOCK = 512
+COUNTS = Struct("<QI")
+START = _HEAD.size + COUNTS.size
+LENGTH = Struct("<Q")
+PAIR = Struct("<II")
+BLOCK = 512
 _KINDS = tuple(Kind)
 _WIDTHS = (("B", 1 << 8), ("H", 1 << 16), ("I", 1 << 32), ("Q", 1 << 64))
 _NO_XATTRS: tuple[tuple[bytes, bytes], ...] = ()
 
 
-def dump(entries: Sequence[Entry], *, tar_size: int) -> bytes:
-    """The index of a tar of `tar_size` bytes. Equal entries give equal bytes."""
-    columns: Iterable[tuple[Any, ...]] = zip(*entries, strict=True) if entries else [()] * 12
-    kinds, names, links, modes, uids, gids, times, sizes, offsets, majors, minors, xattrs = columns
-    body = [_COUNTS.pack(tar_size, len(entries))]
-    body += map(_column, (kinds, modes, uids, gids))
-    body.append(b"q" + pack(f"<{len(times)}q", *times))
-    body += map(_column, (sizes, [offset // _BLOCK for offset in offsets], majors, minors))
-    for strings in (names, links):
-        joined = b"\0".join(strings)
-        body += (_LENGTH.pack(len(joined)), joined)
-    for number, pairs in enumerate(xattrs):
-        if pairs:
-            body.append(_PAIR.pack(number, len(pairs)))
-            for name, value in pairs:
-                body += (_PAIR.pack(len(name), len(value)), name, value)
-    raw = b"".join(body)
-    return _HEAD.pack(_MAGIC, _VERSION, crc32(raw)) + raw
+def head(checksum: int) -> bytes:
+    """What stands before the body, whose CRC-32 is `checksum`."""
+    return _HEAD.pack(_MAGIC, _VERSION, checksum)
+
+
+def width(numbers: Sequence[int]) -> str:
+    """The type code of the narrowest column that holds them."""
+    largest = max(numbers, default=0)
+    return next(code for code, bound in _WIDTHS if largest < bound)
+
+
+def count(start: bytes) -> int:
+    """The number of entries, by the first bytes of an index: `START` are enough. 0 if it is none."""
+    return int(COUNTS.unpack_from(start, _HEAD.size)[1]) if len(start) >= START and start.startswith(_MAGIC) else 0
 
 
 def load(raw: bytes) -> tuple[list[Entry], int]:
-    """(entries, size of the tar) from what `dump` gave. `Invalid` if it is damaged or something else."""
+    """(entries, size of the tar) from what `IndexWriter` gave. `Invalid` if it is damaged or something else."""
     if len(raw) < _HEAD.size or not raw.startswith(_MAGIC):
         raise Invalid("tar index: not an index")
     _, version, checksum = _HEAD.unpack_from(raw)
@@ -67,12 +64,6 @@ def load(raw: bytes) -> tuple[list[Entry], int]:
         return _load(raw)
     except (struct_error, ValueError, IndexError) as error:
         raise Invalid(f"tar index: malformed: {error}") from error
-
-
-def _column(numbers: Sequence[int]) -> bytes:
-    largest = max(numbers, default=0)
-    code = next(code for code, bound in _WIDTHS if largest < bound)
-    return code.encode() + pack(f"<{len(numbers)}{code}", *numbers)
 
 
 class _Cursor:
@@ -105,7 +96,7 @@ class _Cursor:
         return value
 
     def strings(self, count: int) -> list[bytes]:
-        joined = self.take(*self.fields(_LENGTH))
+        joined = self.take(*self.fields(LENGTH))
         strings = joined.split(b"\0") if count else []
         if len(strings) != count:
             raise ValueError(f"{len(strings)} strings for {count} entries")
@@ -114,7 +105,7 @@ class _Cursor:
 
 def _load(raw: bytes) -> tuple[list[Entry], int]:
     cursor = _Cursor(raw)
-    tar_size, count = cursor.fields(_COUNTS)
+    tar_size, count = cursor.fields(COUNTS)
     if count > TAR_ENTRIES:
         raise ValueError(f"{count} entries")
     kinds, modes, uids, gids = (cursor.column(count, "BHI") for _ in range(4))
@@ -122,7 +113,7 @@ def _load(raw: bytes) -> tuple[list[Entry], int]:
     sizes, blocks, majors, minors = (cursor.column(count, "BHIQ") for _ in range(4))
     if max(modes, default=0) > 0o7777:
         raise ValueError("mode out of range")
-    offsets = [block * _BLOCK for block in blocks]
+    offsets = [block * BLOCK for block in blocks]
     if max(map(add, offsets, sizes), default=0) > tar_size:
         raise ValueError("data beyond the end of the tar")
     names, links = cursor.strings(count), cursor.strings(count)
@@ -149,10 +140,10 @@ def _load(raw: bytes) -> tuple[list[Entry], int]:
 def _load_xattrs(cursor: _Cursor, count: int) -> list[tuple[tuple[bytes, bytes], ...]]:
     result = [_NO_XATTRS] * count
     while cursor.position < len(cursor.raw):
-        number, pairs = cursor.fields(_PAIR)
+        number, pairs = cursor.fields(PAIR)
         found = []
         for _ in range(pairs):
-            name_size, value_size = cursor.fields(_PAIR)
+            name_size, value_size = cursor.fields(PAIR)
             found.append((cursor.take(name_size), cursor.take(value_size)))
         result[number] = tuple(found)
     return result
