@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .disk import syscalls
+from .disk.beneath import replaced
 from .errors import Error, Invalid, NotFound, Unsafe, Unsupported, of_system
 from .job import Job
 from .model.image import ImageConfig
@@ -74,7 +75,8 @@ def write_bundle(
     )
     target = directory / "config.json"
     try:
-        target.write_text(json.dumps(spec, indent=2) + "\n", encoding="utf-8")
+        with replaced(target) as out:
+            out.write(json.dumps(spec, indent=2).encode() + b"\n")
     except OSError as error:
         raise _translated(error, target) from error
     return target

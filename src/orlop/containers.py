@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from .bundle import make_directories, mount_writable, run_bundle, writable_root, write_bundle
-from .errors import Busy
+from .errors import Busy, Unsafe
 from .images import Image
 from .job import Job
 from .materialise import Materialise, Mounted
 from .model.runtime import Network
 
 DIRECTORY = "directory"
+CONFIG = "config.json"
+_PRIVATE = "name a new directory"
 _log = logging.getLogger(__name__)
 
 
@@ -47,6 +50,7 @@ class Containers:
         if rootfs.is_mount():
             raise Busy(f"{target}: is a bundle already", hint=f"`orlop umount {target}` first")
         make_directories(target)
+        _refuse_others(target)
         if os.geteuid() != 0:
             self._materialise.unpack(image, rootfs, job)
             write_bundle(target, image.config, **asdict(process))
@@ -83,3 +87,13 @@ class Containers:
             writable_root(mounted.target, scratch / "writable", scratch / "rootfs") as rootfs,
         ):
             yield rootfs, mounted
+
+
+def _refuse_others(directory: Path) -> None:
+    """Whoever may write there could lead the mounts and what is written elsewhere, by links."""
+    found = directory.stat()
+    if found.st_uid != os.geteuid() or found.st_mode & stat.S_IWOTH:
+        raise Unsafe(f"{directory}: others may write to it, a bundle there would be in their hands", hint=_PRIVATE)
+    for name in (CONFIG, "rootfs", "writable", "writable/upper", "writable/work"):
+        if (directory / name).is_symlink():
+            raise Unsafe(f"{directory / name}: is a symbolic link, expected none", hint=_PRIVATE)

@@ -13,8 +13,8 @@ from .failures import failure
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-# beside the temporary directory, whose lock says whether its maker lives
-_DRAFT = b".beside"
+# in the private directory, where nobody else can put anything in its place
+DRAFT = b"beside"
 
 
 class Beside:
@@ -49,18 +49,18 @@ class Beside:
             text = f"{place}: is there, and was not written by an earlier unpack"
             raise Conflict(text, hint="move it away, or choose another directory")
 
-    def write(self, parent: int, temporary: bytes, target: Path) -> None:
-        """All of it, under a name that nobody looks for."""
+    def write(self, private: int, target: Path) -> None:
+        """All of it, in the private directory."""
         try:
-            descriptor = os.open(temporary + _DRAFT, _CREATE, 0o666, dir_fd=parent)
+            descriptor = os.open(DRAFT, _CREATE, 0o666, dir_fd=private)
             with os.fdopen(descriptor, "w", encoding="utf-8") as out:
                 out.writelines(self._lines())
         except OSError as error:
             raise failure(error, "write", self.place(target)) from error
 
-    def publish(self, parent: int, temporary: bytes, target: Path) -> None:
+    def publish(self, private: int, parent: int, target: Path) -> None:
         try:
-            os.rename(temporary + _DRAFT, self._name(target), src_dir_fd=parent, dst_dir_fd=parent)
+            os.rename(DRAFT, self._name(target), src_dir_fd=private, dst_dir_fd=parent)
         except OSError as error:
             raise failure(error, "rename to", self.place(target)) from error
 
@@ -74,9 +74,3 @@ class Beside:
 
     def _name(self, target: Path) -> bytes:
         return os.fsencode(self.place(target).name)
-
-
-def discard_draft(parent: int, temporary: bytes) -> None:
-    """What was written beside a temporary directory that is about to be removed. OSError."""
-    with suppress(FileNotFoundError):
-        os.unlink(temporary + _DRAFT, dir_fd=parent)

@@ -1,4 +1,9 @@
-"""A directory that is filled out of sight beside its target, and gets its name only when it is whole."""
+"""A directory that is filled out of sight beside its target, and gets its name only when it is whole.
+
+It stands in a private directory, `.TARGET.orlop-N/tree` with an empty file `.../orlop` beside it, and is reached by
+descriptors only: whoever may write where the target is can move the outer one, and put another in its place.
+So what is removed is what was made here, and of the outer directories only those with nothing else in them.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +17,11 @@ from pathlib import Path
 from ..disk.beneath import remove_tree
 from ..disk.writeback import sync_file_system
 from ..errors import Busy, Conflict, Invalid, Unsafe
-from .beside import Beside, discard_draft
+from .beside import DRAFT, Beside
 from .failures import failure
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_TREE, _MARK = b"tree", b"orlop"
 _ACLS = ("system.posix_acl_access", "system.posix_acl_default")
 
 
@@ -41,19 +47,20 @@ def staged(target: Path, *, sync: bool, beside: Beside | None = None) -> Iterato
             beside.check(parent, target)
         try:
             _sweep(parent, name)
-            temporary, descriptor = _make(parent, name)
+            temporary, private, descriptor = _make(parent, name)
         except OSError as error:
             raise failure(error, "make a directory beside", target) from error
         try:
             if beside is not None:
-                beside.write(parent, temporary, target)
+                beside.write(private, target)
             yield descriptor
-            _publish(parent, temporary, descriptor, target, sync=sync, beside=beside)
-        except BaseException:
-            _discard(parent, temporary, target)
-            raise
+            _publish(parent, private, descriptor, target, sync=sync, beside=beside)
         finally:
             os.close(descriptor)
+            try:
+                _discard(parent, temporary, private, target)
+            finally:
+                os.close(private)
     finally:
         os.close(parent)
 
@@ -79,8 +86,9 @@ def _prefix(name: bytes) -> bytes:
     return b"." + name[:200] + b".orlop-"
 
 
-def _make(parent: int, name: bytes) -> tuple[bytes, int]:
-    """Make the temporary directory; its lock says that its maker lives."""
+def _make(parent: int, name: bytes) -> tuple[bytes, int, int]:
+    """Make the private directory and the tree's in it: the name of the one, descriptors of both. The lock of the
+    first says that its maker lives."""
     number = os.getpid()
     while True:
         temporary = _prefix(name) + b"%d" % number
@@ -90,20 +98,39 @@ def _make(parent: int, name: bytes) -> tuple[bytes, int]:
             number += 1
             continue
         try:
-            descriptor = os.open(temporary, _OPEN | os.O_NOFOLLOW, dir_fd=parent)
+            private = os.open(temporary, _OPEN | os.O_NOFOLLOW, dir_fd=parent)
         except FileNotFoundError:
             continue
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        # who sweeps may have taken it, not locked yet, for a dead process's
-        if not _is(parent, temporary, descriptor):
-            os.close(descriptor)
+        fcntl.flock(private, fcntl.LOCK_EX)
+        # who sweeps may have taken it, not locked yet, for a dead process's; and it may be somebody else's by now
+        if not _is(parent, temporary, private) or os.listdir(private):
+            os.close(private)
             continue
-        # what is made inside must not inherit a group or an ACL from outside
-        os.fchmod(descriptor, 0o700)
-        for acl in _ACLS:
-            with suppress(OSError):
-                os.removexattr(descriptor, acl)
-        return temporary, descriptor
+        try:
+            return temporary, private, _make_tree(private)
+        except BaseException:
+            try:
+                _remove(parent, temporary, private)
+            finally:
+                os.close(private)
+            raise
+
+
+def _make_tree(private: int) -> int:
+    # what is made inside must not inherit a group or an ACL from outside
+    _privatise(private)
+    os.close(os.open(_MARK, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=private))
+    os.mkdir(_TREE, 0o700, dir_fd=private)
+    descriptor = os.open(_TREE, _OPEN | os.O_NOFOLLOW, dir_fd=private)
+    _privatise(descriptor)
+    return descriptor
+
+
+def _privatise(descriptor: int) -> None:
+    os.fchmod(descriptor, 0o700)
+    for acl in _ACLS:
+        with suppress(OSError):
+            os.removexattr(descriptor, acl)
 
 
 def _is(parent: int, name: bytes, descriptor: int) -> bool:
@@ -129,25 +156,36 @@ def _sweep(parent: int, name: bytes) -> None:
             if os.fstat(descriptor).st_uid != os.geteuid():
                 continue
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            discard_draft(parent, found)
-            remove_tree(parent, found)
+            _remove(parent, found, descriptor)
         except BlockingIOError:
             continue
         finally:
             os.close(descriptor)
 
 
-def _publish(
-    parent: int, temporary: bytes, descriptor: int, target: Path, *, sync: bool, beside: Beside | None
-) -> None:
+def _remove(parent: int, name: bytes, private: int) -> None:
+    """Remove a private directory, if it is one: nobody but its owner can put a mark into it."""
+    names = {os.fsencode(entry) for entry in os.listdir(private)}
+    if names - {_TREE, _MARK, DRAFT} or (names and _MARK not in names):
+        return
+    if _TREE in names:
+        remove_tree(private, _TREE)
+    for name_inside in (DRAFT, _MARK):  # the mark last: without it the rest would stay for ever
+        with suppress(FileNotFoundError):
+            os.unlink(name_inside, dir_fd=private)
+    if _is(parent, name, private):
+        os.rmdir(name, dir_fd=parent)
+
+
+def _publish(parent: int, private: int, descriptor: int, target: Path, *, sync: bool, beside: Beside | None) -> None:
     try:
         if sync:
             # by the parent: the tree's own root may be one that we must not read
             sync_file_system(f"/proc/self/fd/{parent}")
         if beside is not None:
-            beside.publish(parent, temporary, target)
+            beside.publish(private, parent, target)
         try:
-            os.rename(temporary, os.fsencode(target.name), src_dir_fd=parent, dst_dir_fd=parent)
+            os.rename(_TREE, os.fsencode(target.name), src_dir_fd=private, dst_dir_fd=parent)
         except OSError:
             if beside is not None:
                 beside.withdraw(parent, target)
@@ -162,9 +200,8 @@ def _publish(
         raise Unsafe(f"{target}: something else was put in its place while it was written")
 
 
-def _discard(parent: int, temporary: bytes, target: Path) -> None:
+def _discard(parent: int, temporary: bytes, private: int, target: Path) -> None:
     try:
-        discard_draft(parent, temporary)
-        remove_tree(parent, temporary)
+        _remove(parent, temporary, private)
     except OSError as error:
         raise failure(error, "remove what was written beside", target) from error
