@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from . import graph
 from .blobs.local import ALGORITHMS, LocalBlobs
 from .catalog.sqlite import SqliteCatalog
-from .errors import Invalid, NotFound, Usage
+from .errors import Conflict, Invalid, NotFound, Usage
 from .model.descriptor import Descriptor
 from .model.digest import Digest
 from .model.document import Document
@@ -123,6 +123,16 @@ class Images:
                 stamped = replace(there, pulled=wanted.pulled)
             if self._catalog.swap(wanted.name, there.target.digest if there else None, stamped):
                 return stamped
+
+    def check_claim(self, name: str, digest: Digest, origin: str) -> None:
+        """A file may name its image, but `Conflict` if that would take the name from one that came from elsewhere."""
+        there = self._catalog.resolve(name)
+        known = there is not None and there.origin == origin and not origin.endswith(":-")
+        if there is not None and there.target.digest != digest and not known:
+            raise Conflict(
+                f"{origin}: calls its image {name}, which is another one here, from {there.origin or 'elsewhere'}",
+                hint=f"{origin}:{name} pulls it under that name all the same",
+            )
 
     def untag(self, text: str) -> Tagged:
         """Remove one name, and only it."""

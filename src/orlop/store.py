@@ -98,11 +98,13 @@ class Store:
         location = Location.parse(reference)
         choice = self._choice(platform)
         with self._source(location, job) as source:
+            name, claimed = _name(location, source)
             return self._parts.transfer.pull(
                 source,
                 _asked(location),
-                _name(location, source),
+                name,
                 choice,
+                claimed=claimed,
                 explicit=platform is not None,
                 prepare=not download_only and choice is not None,
                 job=job,
@@ -113,7 +115,7 @@ class Store:
         job = job or self._job()
         location = Location.parse(reference)
         with self._source(location, job) as source:
-            name = _name(location, source)
+            name, _ = _name(location, source)
             return self._parts.transfer.plan(source, _asked(location), name, self._choice(platform), job)
 
     def remote_tags(self, repository: str, *, job: Job | None = None) -> Iterator[str]:
@@ -319,13 +321,13 @@ class Store:
         return open_source(location, self.settings, self._parts.disk, self._parts.session, job)
 
 
-def _name(location: Location, source: Source) -> str:
-    """What the store will call it. A file that holds one image names it, if nobody said otherwise."""
+def _name(location: Location, source: Source) -> tuple[str, bool]:
+    """What the store will call it. A file that holds one image names it, if nobody said otherwise: True if it did."""
     if location.reference is None and not location.name and isinstance(source, Lists):
         tags = list(islice(source.tags(), 2))
         if len(tags) == 1:
-            return local_name(replace(location, name=tags[0]))
-    return local_name(location)
+            return local_name(replace(location, name=tags[0])), "/" in tags[0] or location.transport == "docker-archive"
+    return local_name(location), False
 
 
 def _asked(location: Location) -> str:

@@ -76,11 +76,23 @@ class Transfer:
         self._make_ready = make_ready
 
     def pull(
-        self, source: Source, reference: str, name: str, choice: Choice, *, explicit: bool, prepare: bool, job: Job
+        self,
+        source: Source,
+        reference: str,
+        name: str,
+        choice: Choice,
+        *,
+        claimed: bool,
+        explicit: bool,
+        prepare: bool,
+        job: Job,
     ) -> Pulled:
-        """Fetch what `reference` names at `source` and call it `name`. `explicit`: the platform was asked for."""
+        """Fetch what `reference` names at `source` and call it `name`. `claimed`: only the source itself says so.
+        `explicit`: the platform was asked for."""
         started = time.monotonic()
         root = graph.read(source, reference)
+        if claimed:
+            self._images.check_claim(name, root.digest, source.origin)
         with self._session.lease() as lease:
             if root.is_schema1:
                 return self._pull_schema1(source, root, name, job, lease, started)
