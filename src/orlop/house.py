@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import stat
-from typing import Any
 
 from .blobs.local import ALGORITHMS
 from .disk import session
 from .disk.disk import Disk
 from .disk.locks import Locks
-from .errors import Conflict, Damaged, Denied, Unsupported
+from .errors import Conflict, Damaged, Denied, Invalid, Unsupported
+from .model.strict_json import load_object
 
 FORMAT = 1
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
@@ -90,9 +90,9 @@ def _version() -> bytes:
 
 def _check_version(disk: Disk, raw: bytes) -> None:
     try:
-        fields: Any = json.loads(raw)
+        fields = load_object(raw, what="version")
         number, needs = fields["format"], list(fields["needs"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (Invalid, KeyError, TypeError) as error:
         if not disk.is_directory("blobs"):
             raise _no_store(disk, "version") from error
         raise Damaged(f"{disk.path('version')}: unreadable", hint="restore it from a copy") from error

@@ -14,6 +14,7 @@ from .model.platform import Platform
 
 Durability = Literal["full", "none"]
 _CONFIG_BYTES = 1 << 20
+_JOBS = 64  # as --jobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,18 +111,31 @@ def _read(file: Path, *, required: bool) -> dict[str, Any]:
     except OSError as error:
         text = f"config {file}: cannot be read: {(error.strerror or '').lower()}"
         raise of_system(error, text, Invalid) from error
+    if len(raw) > _CONFIG_BYTES:
+        raise Invalid(f"config {file}: more than {_CONFIG_BYTES} bytes")
     try:
         values = tomllib.loads(raw.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also for a number of 5,000 digits, or lists 1,000 deep
         raise Invalid(f"config {file}: not TOML: {error}") from error
     for key, value in values.items():
         if key not in _KEYS:
             raise Invalid(f"config {file}: unknown key {key!r}", hint=f"known: {', '.join(sorted(_KEYS))}")
         if not isinstance(value, _KEYS[key]) or isinstance(value, bool):
             raise Invalid(f"config {file}: {key} is a {type(value).__name__}, expected {_KEYS[key].__name__}")
+        _check_texts(file, key, value if isinstance(value, list) else [value])
+    if not 1 <= values.get("jobs", 1) <= _JOBS:
+        raise Invalid(f"config {file}: jobs is {values['jobs']}, expected 1 to {_JOBS}")
     if values.get("durability", "full") not in ("full", "none"):
         raise Invalid(f"config {file}: durability is {values['durability']!r}, expected 'full' or 'none'")
     return values
+
+
+def _check_texts(file: Path, key: str, values: list[Any]) -> None:
+    for value in values:
+        if not isinstance(value, str | int) or (isinstance(value, int) and key != "jobs"):
+            raise Invalid(f"config {file}: {key} has a {type(value).__name__} in it, expected str")
+        if isinstance(value, str) and "\0" in value:
+            raise Invalid(f"config {file}: {key} has a NUL in it")
 
 
 def _network(environment: Mapping[str, str], values: Mapping[str, Any], home: Path) -> Network:
@@ -129,7 +143,10 @@ def _network(environment: Mapping[str, str], values: Mapping[str, Any], home: Pa
         return next((environment[name] for name in names if environment.get(name)), "")
 
     def path(text: str | None) -> Path | None:
-        return Path(text).expanduser() if text else None
+        try:
+            return Path(text).expanduser() if text else None
+        except RuntimeError as error:
+            raise Invalid(f"config: {text}: there is no such user") from error
 
     return Network(
         insecure=frozenset(map(str, values.get("insecure", ()))),

@@ -18,6 +18,7 @@ from ..disk.disk import Disk
 from ..errors import Damaged, Error
 from ..job import Job
 from ..model.digest import Digest
+from ..model.strict_json import load_object
 from .local import commit
 
 _RECORD = struct.Struct("<QQ")
@@ -105,10 +106,10 @@ class Partial:
     def validator(self) -> str:
         """The validator that the kept bytes came with, "" if none is known."""
         try:
-            state = json.loads(self._disk.read(f"{self._name}/state", _STATE_BYTES) or b"{}")
-        except (ValueError, Error):
+            state = load_object(self._disk.read(f"{self._name}/state", _STATE_BYTES) or b"{}", what="state")
+        except Error:
             return ""  # torn by a power cut: then there is simply none
-        value = state.get("validator") if isinstance(state, dict) else None
+        value = state.get("validator")
         return value if isinstance(value, str) else ""
 
     # -- following -----------------------------------------------------------------------------------------

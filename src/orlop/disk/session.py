@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from ..errors import Error
+from ..errors import Damaged, Error, Invalid
 from ..model.digest import Digest
 from .disk import Disk
 from .locks import Locks
@@ -137,5 +137,8 @@ def leased(disk: Disk) -> set[Digest]:
             continue
         for name in disk.names(f"sessions/{session}"):
             raw = disk.read(f"sessions/{session}/{name}", _LEASE_BYTES) if name.startswith("lease-") else None
-            digests.update(Digest(line) for line in (raw or b"").decode().split())
+            try:
+                digests.update(Digest(line) for line in (raw or b"").decode("ascii", "replace").split())
+            except Invalid as error:
+                raise Damaged(f"{disk.path(f'sessions/{session}/{name}')}: {error.message}") from error
     return digests
