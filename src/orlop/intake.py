@@ -13,6 +13,7 @@ from queue import Queue
 from .blobs.derived import DerivedFiles
 from .blobs.local import LocalBlobs
 from .blobs.partial import Partial, Partials
+from .blobs.spill import Spill
 from .disk.disk import Disk
 from .disk.locks import Locks
 from .disk.session import Session
@@ -256,15 +257,8 @@ class _PlainTar:
         self._algorithm = algorithm
         self._hasher = hashlib.new(algorithm)
         self._size = 0
-        try:
-            self._spill = disk.create(f"{scratch}.index")
-        except Error:
-            disk.close(self._descriptor)
-            disk.remove(scratch)
-            raise
-        self._index = IndexWriter(
-            lambda data, at: disk.write(self._spill, data, at), lambda size, at: disk.read_at(self._spill, size, at)
-        )
+        self._spill = Spill(disk, f"{scratch}.index")
+        self._index = IndexWriter(self._spill.write, self._spill.read)
         self.digest = ""
 
     def fill(self, plain: Readable, job: Job) -> None:
@@ -291,9 +285,9 @@ class _PlainTar:
             derived.adopt("tar", diff_id, self._name)  # its mark has a sha256: read once more, for these few
 
     def close(self) -> None:
-        for descriptor, name in ((self._descriptor, self._name), (self._spill, f"{self._name}.index")):
-            self._disk.close(descriptor)
-            self._disk.remove(name)
+        self._spill.close()
+        self._disk.close(self._descriptor)
+        self._disk.remove(self._name)
 
 
 class _Tap:

@@ -156,7 +156,7 @@ def test_more_names_than_could_be_read_again_are_refused(
 ) -> None:
     with opened(tmp_path / "store") as store:
         _pull(store, tmp_path, AMD)
-        monkeypatch.setattr(names, "LAYOUT_INDEX_BYTES", (tmp_path / "store/index.json").stat().st_size + 10)
+        monkeypatch.setattr(names, "NAMES_BYTES", (tmp_path / "store/index.json").stat().st_size + 10)
         with pytest.raises(Unsupported, match="bytes of names"):
             store.tag(NAME, "other:1")
         assert store.names() == [NAME]

@@ -76,9 +76,9 @@ class Names:
             "manifests": [_fields(tagged) for tagged in sorted(names, key=lambda tagged: tagged.name)],
         }
         raw = json.dumps(fields, indent=1).encode()
-        if len(raw) > LAYOUT_INDEX_BYTES:
+        if len(raw) > NAMES_BYTES:
             # written, it could not be read any more
-            text = f"{self._disk.path(INDEX)}: {len(raw)} bytes of names, at most {LAYOUT_INDEX_BYTES} are taken"
+            text = f"{self._disk.path(INDEX)}: {len(raw)} bytes of names, at most {NAMES_BYTES} are taken"
             raise Unsupported(text, hint="remove some names, or use another --store")
         self._disk.write_file(INDEX, self._session.scratch(), raw, mode=0o600)
 
