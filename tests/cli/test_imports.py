@@ -29,7 +29,7 @@ http.throttle http.url http.wire registry registry.answers registry.body registr
 ROOTFS = """
 erofs erofs.format erofs.layout erofs.writer erofs.xattrs materialise rootfs rootfs.choose rootfs.directory
 rootfs.erofs rootfs.failures rootfs.metadata rootfs.mountinfo rootfs.mounting rootfs.overlay rootfs.ownership
-rootfs.plain rootfs.plan rootfs.privilege rootfs.staging rootfs.topdir tar.changes tar.merge tar.writer
+rootfs.plain rootfs.plan rootfs.privilege rootfs.records rootfs.staging rootfs.topdir tar.changes tar.merge tar.writer
 """
 LAYOUT = "files files.layout files.window sources"
 
