@@ -27,7 +27,8 @@ http http.addresses http.auth http.client http.connection http.credentials http.
 http.throttle http.url http.wire registry registry.answers registry.body registry.paging registry.v2 sources
 """
 ROOTFS = """
-erofs erofs.format erofs.layout erofs.writer erofs.xattrs materialise rootfs rootfs.choose rootfs.directory
+erofs erofs.format erofs.layout erofs.writer erofs.xattrs materialise rootfs rootfs.beside rootfs.choose
+rootfs.directory
 rootfs.erofs rootfs.failures rootfs.metadata rootfs.mountinfo rootfs.mounting rootfs.overlay rootfs.ownership
 rootfs.plain rootfs.plan rootfs.privilege rootfs.records rootfs.staging rootfs.topdir tar.changes tar.merge tar.writer
 """
