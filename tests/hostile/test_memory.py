@@ -156,7 +156,7 @@ def _bomb(kind: str) -> Blob:
         ("tar in tar", "taken"),
         ("zstd", "Unsafe"),
         ("zstd, window of 32 MiB", ""),
-        ("zstd, window of 128 MiB", "Unsafe zstd stream: needs a window of over 32 MiB"),
+        ("zstd, window of 128 MiB", "needs a window of over 32 MiB"),
     ],
 )
 def test_PA09_RX01_bombs_of_compression_take_little_memory(tmp_path: Path, kind: str, says: str) -> None:
