@@ -12,7 +12,7 @@ RUN_PACKAGES := python3 python3-venv ca-certificates crun runc
 TEST_PACKAGES := $(RUN_PACKAGES) attr containerd debootstrap docker-registry e2fsprogs erofs-utils faketime git \
 	golang-go golang-src libarchive-tools libcap2-bin podman procps skopeo strace tinyproxy tmux umoci user-mode-linux
 
-.PHONY: help demo test soak powercuts check format bench clean packages-run packages-test
+.PHONY: help demo test soak powercuts hazards check format bench clean packages-run packages-test
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,9 @@ bench: packages-test $(VENV)/dev  ## Time the main job against podman, container
 	@command -v npm >/dev/null || scripts/packages npm
 	@mkdir -p .cache
 	@$(PY) -m bench.run $(ROUNDS)
+
+hazards: $(VENV)/dev  ## Write down which tests see to which known hazard
+	@$(PY) -m tests.house.hazards
 
 clean:  ## Remove what the other targets made here
 	rm -rf $(VENV) .cache dist .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -51,7 +51,7 @@ def _subject(file: Path, store: Path) -> str:
 
 @pytest.mark.root
 @pytest.mark.timeout(7200)
-def test_ST02_every_flipped_bit_and_cut_end_is_found_and_healed(folder: Path, world: World, sound: Path) -> None:
+def test_ST02_ST12_every_flipped_bit_and_cut_end_is_found_and_healed(folder: Path, world: World, sound: Path) -> None:
     chance = random.Random(20261125)
     files = [file for kind in _KINDS for file in sorted((sound / kind).iterdir()) if file.suffix != ".mark"]
     for _ in range(_FAULTS):

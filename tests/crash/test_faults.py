@@ -105,7 +105,7 @@ def test_ST07_a_kill_at_any_call_leaves_a_sound_store(folder: Path, world: World
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("fault", ["EIO", "ENOSPC", "EMFILE", "short"])
 @pytest.mark.parametrize("name", COMMANDS)
-def test_ST03_ST04_ST05_a_call_that_fails_is_a_named_error_or_does_not_matter(
+def test_ST03_ST04_ST05_ST06_a_call_that_fails_is_a_named_error_or_does_not_matter(
     folder: Path, world: World, faults: Faults, name: str, fault: str
 ) -> None:
     trial, chance = Trial(folder, world, faults, name), random.Random(f"{name} {fault}")

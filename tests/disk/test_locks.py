@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import threading
 import time
 from pathlib import Path
@@ -63,7 +64,7 @@ def test_ST07_a_collection_clears_the_locks_of_killed_holders_and_no_others(tmp_
             assert disk.names("locks") == ["names", f"sha256-{DIGEST.encoded}"]
 
 
-def test_many_threads_never_hold_one_digest_together(tmp_path: Path) -> None:
+def test_ST19_many_threads_never_hold_one_digest_together(tmp_path: Path) -> None:
     inside, worst = 0, 0
 
     def run() -> None:
@@ -82,3 +83,15 @@ def test_many_threads_never_hold_one_digest_together(tmp_path: Path) -> None:
         for thread in threads:
             thread.join()
     assert worst == 1
+
+
+def test_ST16_a_lock_outlives_another_descriptor_of_its_file(tmp_path: Path) -> None:
+    """As POSIX record locks do not: those go when any descriptor of the file is closed."""
+    with parts(tmp_path / "store") as (disk, locks, _), locks.digest(DIGEST, Job()):
+        name = f"locks/{DIGEST.algorithm}-{DIGEST.encoded}"
+        disk.close(disk.create(name, keep=True))
+        disk.close(disk.open(name))
+        other = start_python(_HOLD, disk.root, DIGEST)
+        assert other.stdout is not None
+        assert select.select([other.stdout], [], [], 1.0)[0] == []
+        kill(other)

@@ -179,7 +179,7 @@ def test_GC04_what_was_collected_is_not_known_any_more(tmp_path: Path) -> None:
         assert store.image("localhost/layout:two").name
 
 
-def test_removals_at_once_wait_for_each_other(tmp_path: Path) -> None:
+def test_ST19_removals_at_once_wait_for_each_other(tmp_path: Path) -> None:
     images = {f"t{number}": small_image(word=f"w{number}") for number in range(6)}
     write_layout(tmp_path / "layout", images)
     place = tmp_path / "store"

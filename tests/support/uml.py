@@ -23,6 +23,8 @@ _BOOT_SECONDS = 120
 _INIT = """#!/bin/sh
 mount -t proc proc /proc && mount -t sysfs sys /sys && mount -t tmpfs run /run
 [ -b /dev/ubda ] || mount -t devtmpfs dev /dev
+# skopeo and podman keep a database there, which a cut would tear on the host
+[ ! -d /var/lib/containers ] || mount -t tmpfs containers /var/lib/containers
 mkdir -p /dev/shm && mount -t tmpfs shm /dev/shm
 mount -t cgroup2 cgroup /sys/fs/cgroup
 mount -t ext4 /dev/ubda {place} || exit 1

@@ -256,14 +256,14 @@ def ours(archive: bytes) -> list[Entry]:
 
 @pytest.mark.peer
 @pytest.mark.parametrize("name", SAME)
-def test_archive_is_listed_as_by_go(name: str, go: Go) -> None:
+def test_PA03_PA04_PA06_an_archive_is_listed_as_by_go(name: str, go: Go) -> None:
     expected = go.list(SAME[name])
     assert expected is not None
     assert ours(SAME[name]) == expected
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_archive_is_refused(name: str) -> None:
+def test_PA02_PA03_PA04_PA06_an_archive_with_two_readings_is_refused(name: str) -> None:
     kind, message, archive = REFUSED[name]
     with pytest.raises(kind, match=message) as caught:
         ours(archive)
