@@ -16,7 +16,8 @@ import pytest
 
 from orlop.errors import Error
 from orlop.store import Store
-from tests.support.simdisk import Killed, Operation, RecordingDisk, Tree, Volume, crashes, random_crash
+from tests.support.crashstates import Volume, crashes, random_crash
+from tests.support.simdisk import Killed, Operation, RecordingDisk, Tree
 from tests.support.soak import times
 from tests.support.unprivileged import permissions_count
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parents[2] / "src" / "orlop"
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "orlop"
 FILES = sorted(SOURCE.rglob("*.py"))
 LINES_A_FILE = 400
 LINES_A_FUNCTION = 60
@@ -20,6 +21,11 @@ def _functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunction
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node
+
+
+def test_tests_and_benchmarks_are_small_files_too() -> None:
+    files = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "bench").rglob("*.py")]
+    assert [file.name for file in files if file.read_text(encoding="utf-8").count("\n") > LINES_A_FILE] == []
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(SOURCE)))
