@@ -14,7 +14,7 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
-from .simdisk import Node, Operation, Tree
+from .simdisk import Operation, Tree
 
 Bytes = Literal["all", "none", "zero", "torn"]
 
