@@ -13,7 +13,7 @@ from . import graph
 from .blobs.local import LocalBlobs
 from .blobs.partial import Partials
 from .catalog.sqlite import SqliteCatalog
-from .disk.disk import Disk
+from .disk.disk import SPACE, Disk
 from .disk.session import Lease, Session
 from .errors import Cancelled, Error, NoSpace, NotFound, Unsupported
 from .graph import Choice, Leaf, Plan
@@ -171,7 +171,7 @@ class Transfer:
         if need + plain > free:
             raise NoSpace(
                 f"{self._disk.root}: no space: {free} bytes free, the image needs at least {need + plain} more",
-                hint="free some space (orlop gc --partials drops half-done downloads), or use another --store",
+                hint=f"free some space{SPACE}; orlop gc --partials drops half-done downloads",
             )
         job.progress(Event("plan", plan.root.digest, total=need, count=len(missing)))
         for note in plan.notes:

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from orlop.blobs.partial import Partials
-from orlop.errors import Damaged, Error, NotFound
+from orlop.errors import Damaged, Error, NoSpace, NotFound
 from orlop.job import Event, Job
 from orlop.model.digest import Digest
+from orlop.rootfs.mounting import mount_memory, unmount
 from tests.support.images import make_image, make_layer, small_image, write_layout
 from tests.support.lying import Answer, Lying, Seen, blob
 from tests.support.stores import opened, parts
@@ -177,6 +178,29 @@ def test_GC04_what_was_collected_is_not_known_any_more(tmp_path: Path) -> None:
         with pytest.raises(NotFound, match=f"^{image.digest}: not in the store"):
             store.image(image.digest)
         assert store.image("localhost/layout:two").name
+
+
+@pytest.mark.root
+def test_ST03_on_a_full_disk_the_hint_says_what_helps_and_it_does(tmp_path: Path) -> None:
+    write_layout(tmp_path / "layout", {"one": small_image()})
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount_memory(disk, "size=1m")
+    try:
+        with opened(disk / "store") as store:
+            store.pull(f"oci:{tmp_path}/layout:one")
+            with pytest.raises(OSError, match="No space"), (disk / "filler").open("wb", buffering=0) as filler:
+                while True:
+                    filler.write(b"x" * 4096)
+            for take_away in (store.untag, store.remove):
+                with pytest.raises(NoSpace) as caught:
+                    take_away("localhost/layout:one")
+                assert "orlop gc --derived" in caught.value.hint
+            assert store.gc(derived=True).derived > 0
+            store.remove("localhost/layout:one")
+            assert (store.names(), store.df().blobs) == ([], 0)
+    finally:
+        unmount(disk, lazy=True)
 
 
 def test_ST19_removals_at_once_wait_for_each_other(tmp_path: Path) -> None:

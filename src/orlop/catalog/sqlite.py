@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ..disk.disk import Disk
+from ..disk.disk import SPACE, Disk
 from ..errors import Busy, Damaged, NoSpace
 from ..model.descriptor import Descriptor
 from ..model.digest import Digest
@@ -200,5 +200,5 @@ def _translate(error: sqlite3.Error) -> Busy | NoSpace | Damaged:
     if _is_busy(error):
         return Busy(f"catalog: {error}", hint="another process has it; try again")
     if _is_full(error):
-        return NoSpace(f"catalog: {error}", hint="free some space")
+        return NoSpace(f"catalog: {error}", hint=f"free some space{SPACE}")
     return Damaged(f"catalog: {error}", hint="remove catalog.db: it is made again from the files")

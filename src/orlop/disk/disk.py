@@ -17,13 +17,16 @@ from typing import BinaryIO
 from ..errors import Damaged, Error, of_system
 from . import beneath, writeback
 
+# what frees some where nothing can be written any more, not even a name be removed
+SPACE = " (orlop gc --derived drops what can be made again), or use another --store"
+
 
 def translate(error: OSError, step: str, path: str | Path) -> Error:
     """Our error for an OSError of the file system; raise it `from` the original."""
     text = f"{path}: cannot {step}: {os.strerror(error.errno or 0).lower()}"
     if error.errno == errno.ELOOP:
         return Damaged(text)  # the store has no links
-    return of_system(error, text, Damaged, space=" or use another --store")
+    return of_system(error, text, Damaged, space=SPACE)
 
 
 class Disk:
