@@ -42,6 +42,11 @@ def _unpack(place: Path, host: str) -> None:
     _orlop(place, "unpack", "--insecure", host, f"docker://{host}/bench:1", str(place / "root"))
 
 
+def _unpack_unsynced(place: Path, host: str) -> None:
+    """As the peers do it: written out whenever the kernel likes."""
+    _orlop(place, "unpack", "--durability", "none", "--insecure", host, f"docker://{host}/bench:1", str(place / "root"))
+
+
 def _umoci(place: Path, host: str) -> None:
     _call("/usr/bin/skopeo", "--insecure-policy", "copy", "--src-tls-verify=false", f"docker://{host}/bench:1",
           f"oci:{place}/layout:1")  # fmt: skip
@@ -85,6 +90,7 @@ def _nothing(_place: Path) -> None:
 WAYS = (
     Way("orlop mount", _mount, _unmount),
     Way("orlop unpack", _unpack, _nothing),
+    Way("orlop unpack, unsynced", _unpack_unsynced, _nothing),
     Way("podman pull", _podman, _unshare),
     Way("containerd, ctr image pull", _containerd, _nothing),
     Way("skopeo copy + umoci unpack", _umoci, _nothing),

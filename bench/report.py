@@ -64,7 +64,8 @@ journaled ext4 in a file. The image is real software in three gzip layers, {size
 *CPU s*: of the commands, their children, and containerd's daemon; the registry's is not counted. *Sync after*:
 how long `sync` took once the command had returned. Orlop's blobs, manifests and names are synced when `pull`
 returns; its plain tars and EROFS image are derived, and made again after a power cut that came too early. podman,
-umoci and skopeo sync nothing before they return; containerd syncs its blobs. *Peak*: of the largest process.
+umoci and skopeo sync nothing before they return, and *unsynced* is the same of ours (`--durability none`);
+containerd syncs its blobs. *Peak*: of the largest process.
 *Times mount* and *times unpack*: how many times as long as the first and the second row this took.
 
 ## What bounds it
