@@ -198,7 +198,10 @@ def test_a_result_that_cannot_be_written() -> None:
     for arguments in (["--version"], ["--help"], ["completion", "fish"]):
         with open("/dev/full", "wb") as full:
             command = [sys.executable, "-m", "orlop", *arguments]
-            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+            bare = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+            done = subprocess.run(
+                command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60, env=bare
+            )
         told = "orlop: standard output: no space left on device; free some space\n"
         assert (done.returncode, done.stderr) == (7, told)
 

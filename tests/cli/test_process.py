@@ -60,8 +60,9 @@ def test_a_second_interrupt_ends_at_once(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     command = [sys.executable, "-m", "orlop", "pull", f"oci-archive:{pipe}"]
     told = environment(ORLOP_STORE=str(tmp_path / "store"))
-    with subprocess.Popen(command, env=told, stderr=subprocess.PIPE, text=True) as process, pipe.open("wb"):
-        # it has opened the pipe, and reads what does not come without looking at the job
+    with subprocess.Popen(command, env=told, stderr=subprocess.PIPE, text=True) as process:
+        # it opens a pipe that nobody writes to, which no job can end
+        _wait_until_idle(process)
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
         # only when it has said so is another one a second one
@@ -71,6 +72,27 @@ def test_a_second_interrupt_ends_at_once(tmp_path: Path) -> None:
         _, err = process.communicate(timeout=30)
     assert process.returncode == 143
     assert "what was fetched is kept" not in err
+
+
+def _wait_until_idle(process: subprocess.Popen[str]) -> None:
+    """Until it has used no processor for half a second."""
+    used, still = "", 0
+    while still < 5:
+        time.sleep(0.1)
+        now = " ".join(Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:13])
+        used, still = now, still + 1 if now == used else 0
+
+
+def test_an_interrupt_ends_the_wait_for_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for _ in range(5):
+        command = [sys.executable, "-m", "orlop", "pull", f"oci-archive:{pipe}"]
+        told = environment(ORLOP_STORE=str(tmp_path / "store"))
+        with subprocess.Popen(command, env=told, stderr=subprocess.PIPE, text=True) as process, pipe.open("wb"):
+            process.send_signal(signal.SIGINT)  # as it comes back from opening
+            _, err = process.communicate(timeout=60)
+        assert (process.returncode, "stopping" in err) == (130, True), err
 
 
 def test_an_interrupt_that_comes_twice_at_once_is_one(tmp_path: Path) -> None:

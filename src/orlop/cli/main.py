@@ -112,6 +112,7 @@ def _system(error: OSError, app: App) -> int:
     ours = of_system(error, f"{where}: {text}" if where else text, Error)
     if isinstance(ours, NoSpace) and not where:
         ours.message = f"standard output: {text}"  # whatever else is written has a name
+        _silence()
     app.fail(ours)
     if app.verbose:
         _traceback(app)
@@ -132,8 +133,13 @@ def _traceback(app: App) -> None:
 
 
 def _broken_pipe() -> int:
-    """The reader of our output went away. Quiet, also when Python flushes stdout at the end."""
+    """The reader of our output went away: nothing that anybody wants to hear."""
+    _silence()
+    return BROKEN_PIPE
+
+
+def _silence() -> None:
+    """What stdout still holds goes nowhere: else Python flushes it at the end, fails again, and has its own say."""
     import os
 
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    return BROKEN_PIPE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import select
 import stat
 import tempfile
 from collections.abc import Iterable
@@ -22,6 +23,8 @@ from ..tar.names import shown
 from ..tar.reader import read_entries
 from .window import Window, foreign
 
+# milliseconds that a pipe is waited for before the job is looked at
+_GLANCE = 200
 _DATA = (Kind.FILE, Kind.HARDLINK, Kind.SYMLINK)
 
 
@@ -133,7 +136,7 @@ def _renamed(error: Unsupported, what: str) -> Unsupported:
 
 
 def _spooled(source: BinaryIO, spool: Path, what: str, job: Job) -> BinaryIO:
-    plain: Readable = Inflated(_Checked(source, what))
+    plain: Readable = Inflated(_Checked(source, what, job))
     total = 0
     with ExitStack() as undo:
         try:
@@ -159,14 +162,19 @@ def _write_all(out: BinaryIO, chunk: bytes) -> None:
 
 
 class _Checked:
-    """A file as a `Readable` that raises our errors."""
+    """A file as a `Readable` that raises our errors, and looks at the job while a pipe has nothing to give."""
 
-    def __init__(self, source: BinaryIO, what: str) -> None:
+    def __init__(self, source: BinaryIO, what: str, job: Job) -> None:
         self._source = source
         self._what = what
+        self._job = job
+        self._poll = select.poll()
+        self._poll.register(source.fileno(), select.POLLIN)
 
     def read(self, size: int, /) -> bytes:
         try:
+            while not self._poll.poll(_GLANCE):
+                self._job.check()
             return self._source.read(size)
         except OSError as error:
             raise foreign(error, self._what) from error
