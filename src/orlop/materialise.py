@@ -95,7 +95,8 @@ class Materialise:
         """Make what a mount of these plain layers will need, where this machine can mount without unpacking, and
         where little memory does for it: a crowd of names is left to the first mount."""
         driver = ErofsDriver(self._derived)
-        if driver.unable() or not self._is_small(diff_ids):
+        there = self._derived.path(driver.name, chain_of(diff_ids)) is not None
+        if there or driver.unable() or not self._is_small(diff_ids):
             return
         stack = self._stack(diff_ids)
         if has_few_directories(stack, READY_NAMES):
@@ -107,8 +108,11 @@ class Materialise:
             if (index := self._derived.path("index", diff_id)) is not None:
                 name = str(index.relative_to(self._disk.root))
                 size += self._disk.size(name) or 0
-                with self._disk.stream(name) as stream:
-                    names += tar_index.count(stream.read(tar_index.START))
+                try:
+                    with self._disk.stream(name) as stream:
+                        names += tar_index.count(stream.read(tar_index.START))
+                except OSError as error:
+                    raise translate(error, "read", self._disk.path(name)) from error
         return names <= READY_NAMES and size <= READY_INDEX_BYTES
 
     def mount(self, image: Image, target: Path | None, driver: str, job: Job) -> Mounted:

@@ -129,10 +129,10 @@ class Transfer:
             try:
                 self._make_ready(stack, job)
             except Cancelled:
-                raise
+                return  # what was asked for is done
             except Error as error:
                 # the image is whole all the same, and can be looked at, copied, served
-                job.progress(Event("note", plan.root.digest, text=f"cannot be mounted: {error.message}"))
+                job.progress(Event("note", plan.root.digest, text=f"not made ready to mount: {error.message}"))
 
     def plan(self, source: Source, reference: str, name: str, choice: Choice, job: Job) -> Planned:
         """What `pull` would move."""
@@ -165,8 +165,9 @@ class Transfer:
         """Say what is to come, and refuse early what cannot fit."""
         missing = [leaf.descriptor for leaf in plan.leaves if not self._there(leaf.descriptor)]
         need = sum(max(0, wanted.size - self._partials.kept(wanted.digest)) for wanted in missing)
-        # a plain layer is no smaller than the blob it comes from
-        plain = sum(leaf.descriptor.size for leaf in plan.leaves if prepare and not self._intake.prepared(leaf))
+        # a plain layer is hardly ever smaller than the blob it comes from, and then by little
+        unprepared = [leaf for leaf in plan.leaves if prepare and not self._intake.prepared(leaf)]
+        plain = sum(leaf.descriptor.size - leaf.descriptor.size // 64 for leaf in unprepared)
         free = self._disk.free()
         if need + plain > free:
             raise NoSpace(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,43 @@ def test_settling_never_vouches_for_what_another_boot_wrote(tmp_path: Path) -> N
         later = DerivedFiles(disk, session, "boot-2")
         assert later.settle(older_than=0) == 0
         assert later.path("erofs", DIGEST) is None
+
+
+class _Busy(Disk):
+    """While it syncs a file, somebody else does something."""
+
+    def __init__(self, root: Path, meanwhile: Callable[[], None]) -> None:
+        super().__init__(root)
+        self.meanwhile = meanwhile
+
+    def sync(self, descriptor: int) -> None:
+        super().sync(descriptor)
+        self.meanwhile()
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_ST01_settling_vouches_for_nothing_that_came_or_went_meanwhile(tmp_path: Path, again: bool) -> None:
+    with parts(tmp_path / "store") as (disk, _, session):
+        other = DerivedFiles(disk, session, "boot")
+
+        def meanwhile() -> None:
+            other.discard([("tar", DIGEST)])
+            if again:
+                _make(other, "tar", b"y" * 1000)
+
+        _make(other, "tar")
+        assert DerivedFiles(_Busy(disk.root, meanwhile), session, "boot").settle(older_than=0) == 0
+        mark = other.mark("tar", DIGEST)
+        assert (mark is not None and not mark.synced) if again else mark is None
+        assert other.settle(older_than=0) == (1 if again else 0)
+
+
+def test_ST01_what_is_gone_when_it_should_be_synced_is_no_error(tmp_path: Path) -> None:
+    with parts(tmp_path / "store") as (disk, _, session):
+        derived = DerivedFiles(disk, session, "boot")
+        _make(derived, "tar")
+        disk.remove(f"derived/tar/sha256-{DIGEST.encoded}")
+        assert derived.settle(older_than=0) == 0
 
 
 def test_a_draft_that_fails_leaves_nothing(tmp_path: Path) -> None:

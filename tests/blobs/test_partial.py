@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from orlop.blobs.local import LocalBlobs
 from orlop.blobs.partial import Partials
 from orlop.disk.disk import Disk
-from orlop.errors import Cancelled, Damaged, Unavailable
+from orlop.errors import Cancelled, Damaged, NoSpace, Unavailable
 from orlop.job import Job
 from orlop.model.digest import Digest
 from tests.support.stores import parts
@@ -152,6 +152,25 @@ def test_ST04_what_could_not_be_synced_is_thrown_away(tmp_path: Path, step: str)
             getattr(partial, step)()
         assert Partials(disk).names() == []
         assert LocalBlobs(disk, session).size(DIGEST) is None
+
+
+class _Full(Disk):
+    """A disk with no room for another name."""
+
+    def publish(self, source: str, target: str) -> bool:
+        raise NoSpace("no room for the name")
+
+
+def test_ST03_what_cannot_get_its_name_is_kept(tmp_path: Path) -> None:
+    with parts(tmp_path / "store") as (disk, _, session):
+        with pytest.raises(NoSpace), Partials(_Full(disk.root)).open(DIGEST, len(CONTENT)) as partial:
+            partial.write(0, CONTENT)
+            partial.publish()
+        assert Partials(disk).kept(DIGEST) == len(CONTENT)
+        with Partials(disk).open(DIGEST, len(CONTENT)) as partial:
+            assert partial.missing() == []
+            partial.publish()
+        assert LocalBlobs(disk, session).read(DIGEST, 1 << 20) == CONTENT
 
 
 def test_pieces_far_ahead_do_not_stand_in_the_way_of_the_follower(tmp_path: Path) -> None:

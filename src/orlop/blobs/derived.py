@@ -128,7 +128,9 @@ class DerivedFiles:
         doomed = list(files)
         self._forget_opened({digest for kind, digest in doomed if kind == "tar"})
         names = [_place(kind, digest) for kind, digest in doomed]
-        for kind in {kind for kind, digest in doomed if self._unmark(kind, digest)}:
+        with self._locks.derived():
+            unmarked = {kind for kind, digest in doomed if self._unmark(kind, digest)}
+        for kind in unmarked:
             self._disk.sync_directory(f"derived/{kind}")
         for name in names:
             self._disk.remove_tree(name)
@@ -168,16 +170,35 @@ class DerivedFiles:
             if found is not None and time.time() - found.st_mtime < older_than:
                 continue
             if found is not None and mark is not None and mark.boot == self._boot:
-                try:
-                    self._sync(kind, name)
-                except Error:
-                    # a second sync would not tell any more that some of it was never written
-                    self.discard([(kind, digest)])
-                    raise
-                self._write_mark(name, Mark(mark.boot, True, mark.size, mark.sha256), durable=True)
+                if not self._settle(kind, digest, mark):
+                    continue  # another one waits under the same name
                 done += 1
             self._disk.remove(f"derived/unsynced/{waiting}")
         return done
+
+    def _settle(self, kind: str, digest: Digest, mark: Mark) -> bool:
+        """Sync one and say so; False if it went, or another came in its place, meanwhile: that one is not synced."""
+        name = _place(kind, digest)
+        before = self._identity(name)
+        try:
+            self._sync(kind, name)
+        except NotFound:
+            return False
+        except Error:
+            # a second sync would not tell any more that some of it was never written
+            if self._identity(name) == before:
+                self.discard([(kind, digest)])
+            raise
+        with self._locks.derived():
+            if before is None or self._identity(name) != before or self.mark(kind, digest) != mark:
+                return False
+            self._write_mark(name, Mark(mark.boot, True, mark.size, mark.sha256), durable=True)
+        return True
+
+    def _identity(self, name: str) -> tuple[int, int] | None:
+        found = self._disk.status(name)
+        # a number is soon used again, but not at the same time
+        return (found.st_ino, found.st_ctime_ns) if found is not None else None
 
     def damage(self, kind: str, digest: Digest) -> str:
         """What is wrong with a derived file, read in full; "" if nothing is. Directories are not read.

@@ -137,5 +137,10 @@ def commit(disk: Disk, descriptor: int, name: str, digest: Digest) -> None:
     """The end of the write protocol: from here on the blob exists. Another one under its name is left alone."""
     disk.seal(descriptor)
     disk.sync(descriptor)
+    name_blob(disk, name, digest)
+
+
+def name_blob(disk: Disk, name: str, digest: Digest) -> None:
+    """Give a sealed and synced file the name of its blob, durably."""
     disk.publish(name, place(digest))
     disk.sync_directory(f"blobs/{digest.algorithm}")

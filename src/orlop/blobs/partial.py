@@ -19,7 +19,7 @@ from ..errors import Damaged, Error
 from ..job import Job
 from ..model.digest import Digest
 from ..model.strict_json import load_object
-from .local import commit
+from .local import name_blob
 
 _RECORD = struct.Struct("<QQ")
 _CHUNK = 1 << 20
@@ -148,11 +148,9 @@ class Partial:
 
     def publish(self) -> None:
         """The bytes were verified: make them the blob, durable, and forget the rest."""
-        try:
-            commit(self._disk, self._data, f"{self._name}/data", self._digest)
-        except Error:
-            self._lost = True
-            raise
+        self._disk.seal(self._data)
+        self.sync()
+        name_blob(self._disk, f"{self._name}/data", self._digest)
         self._forget()
 
     def discard(self) -> None:
