@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from orlop.model.tree import Kind
 from orlop.rootfs.staging import staged
+from tests.support.images import make_image, write_layout
+from tests.support.stranger import Stranger
+from tests.support.tars import entry, tar
 from tests.support.trees import difference, snapshot
+from tests.support.unprivileged import permissions_count
 
 
 class FailedError(Exception):
@@ -111,3 +117,39 @@ def test_EX24_nobody_else_sees_what_is_not_whole(tmp_path: Path, umask: int) -> 
         os.umask(before)
     assert (tmp_path / "out").stat().st_mode & 0o7777 == 0o755
     assert os.listdir(tmp_path) == ["out"]
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("sync", [True, False])
+@pytest.mark.parametrize("mode", [0o555, 0o000, 0o1511, 0o755])
+def test_a_tree_that_its_owner_may_not_write_gets_its_name_and_keeps_its_mode(
+    tmp_path: Path, mode: int, sync: bool
+) -> None:
+    with permissions_count(), staged(tmp_path / "out", sync=sync) as root:
+        os.close(os.open("written", os.O_CREAT | os.O_WRONLY, dir_fd=root))
+        os.fchmod(root, mode)
+    assert (tmp_path / "out").stat().st_mode & 0o7777 == mode
+    assert os.listdir(tmp_path) == ["out"]
+    assert os.listdir(tmp_path / "out") == ["written"]
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("mode", [0o555, 0o000])
+def test_who_is_not_root_unpacks_an_image_whose_root_nobody_may_write(stranger: Stranger, mode: int) -> None:
+    layer = tar(entry("./", Kind.DIRECTORY, mode=mode), entry("bin/", Kind.DIRECTORY), entry("bin/tool", data=b"x"))
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="orlop-") as name:
+        home = Path(name)
+        write_layout(home / "layout", {"one": make_image([layer])})
+        for path in (home, *home.rglob("*")):
+            os.chown(path, stranger.uid, stranger.uid)
+        image = f"oci:{home}/layout:one"
+        words = ["-m", "orlop", "--store", f"{home}/store"]
+        done = stranger(*words, "unpack", image, f"{home}/tree", environment={"HOME": name})
+        assert done.returncode == 0, done.stderr
+        assert (home / "tree").stat().st_mode & 0o7777 == mode
+        assert (home / "tree/bin/tool").read_bytes() == b"x"
+        assert sorted(os.listdir(home)) == ["layout", "store", "tree", "tree.ownership.jsonl"]
+        if mode:  # the accounts cannot be looked up in a root that nobody may enter
+            done = stranger(*words, "bundle", image, f"{home}/bundle", environment={"HOME": name})
+            assert done.returncode == 0, done.stderr
+            assert (home / "bundle/rootfs").stat().st_mode & 0o7777 == mode

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -184,13 +185,21 @@ def _publish(parent: int, private: int, descriptor: int, target: Path, *, sync: 
             sync_file_system(f"/proc/self/fd/{parent}")
         if beside is not None:
             beside.publish(private, parent, target)
+        mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
         try:
+            # What gets another parent must be writable, for its ".." changes, and an image may say that its root is
+            # not. The owner's bit goes after the move: if we are killed between, a name with one bit too many is all.
+            if not mode & stat.S_IWUSR:
+                os.fchmod(descriptor, mode | stat.S_IWUSR)
             os.rename(_TREE, os.fsencode(target.name), src_dir_fd=private, dst_dir_fd=parent)
         except OSError:
             if beside is not None:
                 beside.withdraw(parent, target)
             raise
+        if not mode & stat.S_IWUSR:
+            os.fchmod(descriptor, mode)
         if sync:
+            os.fsync(descriptor)
             os.fsync(parent)
     except OSError as error:
         if error.errno == errno.EBUSY:
