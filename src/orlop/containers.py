@@ -49,6 +49,7 @@ class Containers:
         rootfs = target / "rootfs"
         if rootfs.is_mount():
             raise Busy(f"{target}: is a bundle already", hint=f"`orlop umount {target}` first")
+        self._materialise.check_place(rootfs)
         make_directories(target)
         _refuse_others(target)
         if os.geteuid() != 0:

@@ -119,6 +119,8 @@ class Materialise:
         """Show an image read-only. The record of it is written first, so that a collection never misses it."""
         chosen, why = choose(driver, self._derived)
         # the lock: nobody takes a record whose mount is still to come for one whose mount is gone
+        if target is not None:
+            self.check_place(target)
         with self.stack(image, job) as stack, self._locks.shared():
             return self._mount(image, stack, target, chosen, why, job)
 
@@ -156,6 +158,12 @@ class Materialise:
             raise
         return Mounted(name, image.manifest.digest, place, chosen.name, why)
 
+    def check_place(self, target: Path) -> None:
+        """`Conflict` for a mount point that would hide the store, or a part of it: nobody could undo the mount."""
+        place, store = Path(os.path.realpath(target)), Path(os.path.realpath(self._disk.root))
+        if store.is_relative_to(place) or place.is_relative_to(store):
+            raise Conflict(f"{target}: the store {store} would be hidden by a mount", hint="choose another directory")
+
     def cover(self, mounted: Mounted, over: Path) -> None:
         """Remember that `over` is a writable view of a mount, so that both go when either is unmounted."""
         self._records.cover(mounted.target, over)
@@ -171,7 +179,7 @@ class Materialise:
         for number, record in self._records.live():
             over = Path(record.over) if record.over else None
             places = {record.target, *([over, over.parent] if over else [])}
-            if any(Path(os.path.realpath(text)) in places or _is_of(text, record) for text in wanted):
+            if any((text and Path(os.path.realpath(text)) in places) or _is_of(text, record) for text in wanted):
                 found.append((number, record, over))
         if not found:
             raise NotFound(f"{min(wanted)}: not mounted from this store", hint="`orlop mount` alone lists mounts")

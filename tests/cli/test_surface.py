@@ -312,3 +312,30 @@ def test_a_bad_configuration_is_one_line(orlop: Orlop, tmp_path: Path) -> None:
 def test_sources_are_the_transports_that_are_not_the_store() -> None:
     named = {source.rstrip(":/") for source in where.SOURCES}
     assert named == set(TRANSPORTS) - {"store"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("mount", "debian:12", ""),
+        ("umount", ""),
+        ("unpack", "debian:12", ""),
+        ("bundle", "debian:12", ""),
+        ("export", "debian:12", "-o", ""),
+        ("serve", "--layout", ""),
+        ("pull", "--authfile", "", "debian:12"),
+        ("--store", "", "images"),
+        ("images", "--store", ""),
+        ("--config", "", "images"),
+    ],
+    ids=" ".join,
+)
+def test_an_empty_path_is_refused_and_not_taken_for_the_working_directory(
+    orlop: Orlop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    result = orlop(*words)
+    assert (result.status, result.out) == (2, "")
+    assert ": expected a path, got ''; orlop" in result.err
+    assert list(tmp_path.rglob("*")) == [tmp_path / "here"]

@@ -7,10 +7,11 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from orlop.errors import NotFound
+from orlop.errors import Conflict, NotFound
 from orlop.job import Job
 from orlop.rootfs.mountinfo import mounts
 from orlop.store import Store
@@ -117,3 +118,26 @@ def test_a_mount_is_recorded_before_it_is_made_and_no_collection_gets_between(
         assert set(_seen) == {"held"}
         _seen.clear()
         store.umount(NAME)
+
+
+@pytest.mark.parametrize("place", ["", "store", "store/blobs", "store/new", "link"])
+@pytest.mark.parametrize("driver", ["auto", "directory"])
+def test_a_mount_that_would_hide_the_store_is_refused(
+    tmp_path: Path, store: Store, place: str, driver: Literal["auto", "directory"]
+) -> None:
+    (tmp_path / "link").symlink_to("store")
+    with pytest.raises(Conflict, match="would be hidden by a mount"):
+        store.mount(NAME, tmp_path / place, driver=driver)
+    assert store.mounts() == []
+    assert not (tmp_path / "store/new").exists()
+
+
+def test_a_bundle_whose_root_would_hide_the_store_is_refused(tmp_path: Path) -> None:
+    write_layout(tmp_path / "layout", {"one": small_image()})
+    (tmp_path / "b/rootfs").mkdir(parents=True)
+    with opened(tmp_path / "b/rootfs/store") as store:
+        store.pull(f"oci:{tmp_path}/layout:one")
+        with pytest.raises(Conflict, match="would be hidden by a mount"):
+            store.bundle(NAME, tmp_path / "b")
+        assert store.mounts() == []
+    assert os.listdir(tmp_path / "b") == ["rootfs"]

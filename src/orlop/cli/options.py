@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,19 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 F = TypeVar("F", bound=Callable[..., Any])
-FILE = click.Path(path_type=Path, readable=False)  # whoever reads it says so in our words
+
+
+class Place(click.Path):
+    """A path that names something. "" is what a shell makes of a variable that is not set, and would mean the
+    working directory to whatever took it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not os.fspath(value):
+            self.fail("expected a path, got ''", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FILE = Place(path_type=Path, readable=False)  # whoever reads it says so in our words
 DRIVERS = ("auto", "erofs", "overlay", "directory")
 
 
@@ -25,6 +38,7 @@ def common() -> list[click.Option]:
         _option(
             "--store",
             "store_path",
+            type=Place(readable=False),
             metavar="PATH",
             help="The store; else $ORLOP_STORE, else the default place.",
             shell_complete=complete_path,

@@ -88,7 +88,7 @@ def _mounts(context: click.Context, _parameter: click.Parameter, incomplete: str
 
 
 @click.command(cls=Command)
-@click.argument("target", metavar="DIR|REF", shell_complete=_mounts)
+@click.argument("target", metavar="DIR|REF", type=options.Place(readable=False), shell_complete=_mounts)
 @click.option("--lazy", is_flag=True, help="Out of sight now, gone once nobody uses it.")
 @options.as_json
 @click.pass_obj
@@ -141,6 +141,7 @@ def unpack(app: App, reference: str, directory: Path, platform: str | None, poli
     "-o",
     "--output",
     "out",
+    type=options.Place(readable=False),
     metavar="FILE",
     default="-",
     help="Instead of stdout.",
