@@ -6,6 +6,7 @@ everybody else from starting to rely on something.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from .model.limits import CONFIG_BYTES
 
 # a half-done download may be taken up again for this many seconds
 _PARTIAL_GRACE = 24 * 3600
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class Collected:
     derived: int  # derived files removed
     partials: int  # half-done downloads removed
     bytes: int  # freed
+    stopped: str = ""  # why not all of it went, of a removal whose name is gone all the same
 
 
 @dataclass
@@ -118,9 +121,13 @@ class Collect:
         return Collected(tuple(blobs), len(files), len(stale), freed)
 
     def below(self, root: Digest) -> set[Digest]:
-        """Everything that hangs on a document: blobs, and what may be derived from them."""
+        """Everything that hangs on a document: blobs, and what may be derived from them. Of one that is lost or
+        damaged, which hides what hangs on it, the document alone."""
         needed = _Needed()
-        self._mark(root, needed)
+        try:
+            self._mark(root, needed)
+        except Damaged as error:
+            _log.info("what hangs below is left to gc: %s", error)
         return needed.blobs | needed.derived
 
     def _needed(self, job: Job) -> _Needed:
@@ -131,7 +138,10 @@ class Collect:
         needed.derived |= needed.used
         for tagged in self._names.all().values():
             job.check()
-            self._mark(tagged.target.digest, needed, tagged.pulled)
+            try:
+                self._mark(tagged.target.digest, needed, tagged.pulled)
+            except Damaged as error:
+                raise Damaged(f"gc: {tagged.name}: {error.message}", hint=error.hint) from error
             if tagged.original is not None:
                 needed.blobs.add(tagged.original)
         return needed
@@ -143,7 +153,7 @@ class Collect:
         # what hangs below it could not be known
         for digest in sorted(missing):
             if self._blobs.size(digest) is None:
-                raise Damaged(f"gc: manifest {digest} is missing", hint="pull the image again, or remove its name")
+                raise Damaged(f"manifest {digest} is missing", hint="pull the image again, or remove its name")
         for document in documents:
             needed.blobs.add(document.digest)
             needed.blobs.update(child.digest for child in document.successors)
@@ -161,7 +171,7 @@ class Collect:
         try:
             return self._blobs.read(digest, limit)
         except Damaged as error:
-            raise Damaged(f"gc: {error.message}", hint="run `orlop fsck`, then pull that image again") from error
+            raise Damaged(error.message, hint="run `orlop fsck`, then pull that image again") from error
 
     def _stale_partials(self, needed: _Needed, grace: float) -> list[str]:
         stale = []

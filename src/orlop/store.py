@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from . import graph
 from .disk.disk import Disk
-from .errors import NoSpace, NotFound, Unsupported
+from .errors import Cancelled, Error, NoSpace, NotFound, Unsupported
 from .house import open_house
 from .images import Image, Listed, local_name
 from .job import Job
@@ -192,10 +192,25 @@ class Store:
         return self._parts.images.untag(reference).target.digest
 
     def remove(self, reference: str, *, job: Job | None = None) -> Collected:
-        """Remove a name, and what nothing else needs."""
-        tagged = self._parts.images.untag(reference)
-        among = self._parts.collect.below(tagged.target.digest) | ({tagged.original} if tagged.original else set())
-        return self._parts.collect.run(job or self._job(), only=among)
+        """Remove a name, and what nothing else needs. If that cannot be collected, the name is gone all the same:
+        `stopped` of the result says why."""
+        from .collect import Collected
+
+        images, collect = self._parts.images, self._parts.collect
+        found = images.resolve(reference)
+        # looked at while the name still keeps others from collecting it
+        among = collect.below(found.target.digest)
+        tagged = images.untag(reference)
+        if tagged.target.digest != found.target.digest:  # moved meanwhile
+            among = collect.below(tagged.target.digest)
+        if tagged.original is not None:
+            among.add(tagged.original)
+        try:
+            return collect.run(job or self._job(), only=among)
+        except Cancelled:
+            raise
+        except Error as error:  # of other images, or of the disk: the name is gone, and must not be called kept
+            return Collected((), 0, 0, 0, stopped=str(error))
 
     # -- root file systems ---------------------------------------------------------------------------------
 

@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from orlop.catalog import names
+from orlop.collect import Collect
 from orlop.errors import Damaged, NotFound, Unsupported
+from orlop.images import Images
 from orlop.model.digest import Digest
+from orlop.ports import Tagged
 from orlop.store import Store
 from tests.support.images import MadeImage, blob_name, make_image, make_index, make_layer, small_image, write_layout
 from tests.support.stores import opened
@@ -162,3 +165,77 @@ def test_more_names_than_could_be_read_again_are_refused(
         assert store.names() == [NAME]
         store.untag(NAME)
         assert store.names() == []
+
+
+def _two(place: Path) -> tuple[MadeImage, MadeImage]:
+    images = small_image(), make_image([make_layer({"other": b"2"})])
+    write_layout(place / "layout", {"x": images[0], "y": images[1]})
+    return images
+
+
+def test_a_name_is_removed_beside_an_image_that_is_lost(tmp_path: Path) -> None:
+    _, other = _two(tmp_path)
+    with opened(tmp_path / "store") as store:
+        for tag in "xy":
+            store.pull(f"oci:{tmp_path}/layout:{tag}")
+        _lose(store, other.digest)
+        collected = store.remove(NAME)
+        assert (collected.removed, collected.bytes) == ((), 0)
+        assert collected.stopped.startswith(f"gc: localhost/layout:y: manifest {other.digest} is missing; ")
+        assert store.names() == ["localhost/layout:y"]
+        assert store.remove("localhost/layout:y").stopped == ""
+        store.gc()
+        assert store.df().blobs == 0
+
+
+def test_a_name_that_moves_while_it_is_removed_takes_its_new_image_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = _two(tmp_path)
+    with opened(tmp_path / "store") as store:
+        for tag in "xy":
+            store.pull(f"oci:{tmp_path}/layout:{tag}")
+        below, seen = Collect.below, list[str]()
+
+        def moving(self: Collect, root: Digest) -> set[Digest]:
+            found = below(self, root)
+            if not seen:
+                store.untag(NAME)
+                store.tag("localhost/layout:y", NAME)
+                store.untag("localhost/layout:y")
+            seen.append(root)
+            return found
+
+        monkeypatch.setattr(Collect, "below", moving)
+        assert second.digest in store.remove(NAME).removed
+        assert seen == [first.digest, second.digest]
+
+
+def test_a_name_whose_image_another_collection_takes_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _two(tmp_path)
+    with opened(tmp_path / "store") as store:
+        store.pull(f"oci:{tmp_path}/layout:x")
+        untag = Images.untag
+
+        def untagging(self: Images, text: str) -> Tagged:
+            tagged = untag(self, text)
+            store.gc()
+            return tagged
+
+        monkeypatch.setattr(Images, "untag", untagging)
+        assert store.remove(NAME).stopped == ""
+        assert (store.names(), store.df().blobs) == ([], 0)
+
+
+def test_a_name_whose_manifest_is_damaged_can_be_removed(tmp_path: Path) -> None:
+    image, _ = _two(tmp_path)
+    with opened(tmp_path / "store") as store:
+        store.pull(f"oci:{tmp_path}/layout:x")
+        path = store.blob(image.digest)[0]
+        path.chmod(0o600)
+        path.write_bytes(bytes(path.stat().st_size))
+        assert store.remove(NAME).removed == (image.digest,)
+        store.gc()
+        assert store.df().blobs == 0

@@ -49,8 +49,14 @@ def remove(app: App, references: tuple[str, ...], as_json: bool) -> int:
             failures.append(error)
             shown.append({"reference": reference, "error": error.message})
         else:
-            shown.append({"reference": reference, "removed": list(collected.removed), "bytes": collected.bytes})
-            app.note(f"{reference}: removed, {output.size(collected.bytes)} freed")
+            removed: dict[str, Any] = {"reference": reference, "removed": list(collected.removed)}
+            removed["bytes"] = collected.bytes
+            if collected.stopped:
+                removed["stopped"] = collected.stopped
+                app.note(f"{reference}: removed; freeing stopped: {collected.stopped}")
+            else:
+                app.note(f"{reference}: removed, {output.size(collected.bytes)} freed")
+            shown.append(removed)
     if as_json:
         output.document(shown)
     if failures and len(references) > 1:
