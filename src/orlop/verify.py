@@ -40,10 +40,16 @@ class Verifier:
 
 def check_document(document: Document, digest: Digest, origin: str) -> None:
     """`Mismatch` unless a document has this digest; of a signed one (schema 1), its payload."""
+    found = found_digest(document, digest)
+    if found != digest:
+        raise Mismatch(f"manifest {digest} from {origin}: its bytes have digest {found}")
+
+
+def found_digest(document: Document, digest: Digest) -> Digest:
+    """`digest` itself if the document goes by it, else the one that it does go by."""
     found = Digest.of(document.raw, digest.algorithm)
     if found != digest and document.is_schema1:
         from .model import legacy  # rare, and not free to import
 
         found = legacy.payload_digest(document.raw)  # its signature is not part of what is named
-    if found != digest:
-        raise Mismatch(f"manifest {digest} from {origin}: its bytes have digest {found}")
+    return found

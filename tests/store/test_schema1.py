@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orlop.errors import Error
+from orlop.errors import Error, Mismatch
 from orlop.model import legacy
 from orlop.model.media import DOCKER_SCHEMA1_SIGNED
 from tests.acceptance.conftest import skopeo
@@ -40,8 +40,11 @@ def signed(tmp_path: Path) -> tuple[bytes, dict[str, bytes]]:
     return raw, blobs
 
 
-def _serve(server: Lying, raw: bytes, blobs: dict[str, bytes]) -> str:
-    answer = Answer(200, raw, (("Content-Type", DOCKER_SCHEMA1_SIGNED),))
+def _serve(
+    server: Lying, raw: bytes, blobs: dict[str, bytes], content_type: str = DOCKER_SCHEMA1_SIGNED, told: str = ""
+) -> str:
+    headers = (("Content-Type", content_type), *((("Docker-Content-Digest", told),) if told else ()))
+    answer = Answer(200, raw, headers)
     for reference in ("1", legacy.payload_digest(raw)):
         server.on(f"/v2/app/manifests/{reference}", answer)
     for digest, content in blobs.items():
@@ -70,6 +73,22 @@ def test_it_is_pulled_converted_and_mounted_and_its_bytes_kept(
         by_digest = store.pull(f"{name}@{legacy.payload_digest(raw)}")
         assert by_digest.digest == pulled.digest
         assert store.fsck().findings == ()
+
+
+@pytest.mark.peer
+def test_it_is_pulled_when_served_as_json_with_the_digest_of_its_payload(
+    tmp_path: Path, signed: tuple[bytes, dict[str, bytes]]
+) -> None:
+    """As docker-registry did until its version 2.2."""
+    raw, blobs = signed
+    with Lying() as server, opened(tmp_path / "store", insecure=[server.host]) as store:
+        digest = legacy.payload_digest(raw)
+        name = _serve(server, raw, blobs, "application/json; charset=utf-8", digest)
+        assert store.pull(f"{name}:1").digest == store.pull(f"{name}@{digest}").digest
+        for content_type in ("application/json", DOCKER_SCHEMA1_SIGNED):
+            _serve(server, raw, blobs, content_type, "sha256:" + "0" * 64)
+            with pytest.raises(Mismatch, match=f"its bytes have digest {digest}, expected sha256:000"):
+                store.pull(f"{name}:1")
 
 
 @pytest.mark.peer

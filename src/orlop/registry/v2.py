@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from ..errors import Error, Invalid, Mismatch, Unavailable, Unsupported
 from ..http.client import Client, Response
@@ -15,6 +15,7 @@ from ..model.digest import Digest
 from ..model.document import Document
 from ..model.limits import MANIFEST_BYTES
 from ..streams import read_limited
+from ..verify import found_digest
 from .answers import expect
 from .body import ResumingBody
 from .paging import tags
@@ -64,8 +65,7 @@ class Registry:
                 expect(answer, (200,), what, self._client, self._host, self._repository)
                 try:
                     raw = read_limited(answer, MANIFEST_BYTES, what=what)
-                    _check_told(raw, reference, answer.headers, what)
-                    return Document.read(raw, answer.headers.get("content-type"))
+                    return _checked(raw, reference, answer.headers, what)
                 except Unavailable as error:
                     # the client tries requests again, but not bodies that are cut
                     cuts += 1
@@ -138,16 +138,27 @@ class Registry:
                 job.progress(Event("note", subject=self._host, text=f"{self._host} warns: {text}"))
 
 
-def _check_told(raw: bytes, reference: str, headers: Headers, what: str) -> None:
+def _checked(raw: bytes, reference: str, headers: Headers, what: str) -> Document:
     """`Mismatch` if the bytes are not what they were asked for as, or not what their own header says: then one of
     the two is wrong (distribution-spec 1.1, "Pulling manifests"). What relies on them checks them again."""
-    if headers.get("content-type").partition(";")[0].strip().lower() in media.SCHEMA1:
-        return  # its signatures are not part of what is named
-    for text in (reference, headers.get("docker-content-digest")):
-        try:
-            said = Digest(text)
-        except Invalid:
-            continue  # a tag, nothing, or an algorithm that we do not know
-        found = Digest.of(raw, said.algorithm)
-        if found != said:
+    told = _digests(reference, headers.get("docker-content-digest"))
+    try:
+        document = Document.read(raw, headers.get("content-type"))
+    except Invalid as error:
+        for said in told:
+            if (found := Digest.of(raw, said.algorithm)) != said:  # a flipped bit, which made it unreadable
+                raise Mismatch(f"{what}: its bytes have digest {found}, expected {said}") from error
+        raise
+    for said in told:
+        if (found := found_digest(document, said)) != said:
             raise Mismatch(f"{what}: its bytes have digest {found}, expected {said}")
+    return document
+
+
+def _digests(*texts: str) -> list[Digest]:
+    """Those of `texts` that are one: not a tag, nothing, or an algorithm that we do not know."""
+    digests = []
+    for text in texts:
+        with suppress(Invalid):
+            digests.append(Digest(text))
+    return digests
