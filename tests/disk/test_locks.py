@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from orlop.errors import Cancelled
+from orlop.disk.disk import Disk
+from orlop.disk.locks import Locks
+from orlop.errors import Cancelled, Damaged
 from orlop.job import Event, Job
 from orlop.model.digest import Digest
 from tests.support.stores import kill, parts, start_python
@@ -95,3 +97,21 @@ def test_ST16_a_lock_outlives_another_descriptor_of_its_file(tmp_path: Path) -> 
         assert other.stdout is not None
         assert select.select([other.stdout], [], [], 1.0)[0] == []
         kill(other)
+
+
+class _Stuck(Disk):
+    """A disk from which nothing can be removed."""
+
+    def remove(self, name: str) -> bool:
+        raise Damaged(f"{name}: the disk failed")
+
+
+def test_a_lock_that_cannot_be_cleared_is_not_kept(tmp_path: Path) -> None:
+    with parts(tmp_path / "store") as (disk, locks, _):
+        disk.close(disk.create(f"locks/{DIGEST.algorithm}-{DIGEST.encoded}"))
+        with pytest.raises(Damaged):
+            Locks(_Stuck(disk.root)).clear()
+        job = Job()
+        threading.Timer(5, job.stop).start()
+        with locks.digest(DIGEST, job):
+            assert not job.stopped

@@ -70,8 +70,10 @@ class Locks:
         """Remove the locks of digests that nobody holds: killed processes leave them."""
         for name in self._disk.names("locks"):
             if "-" in name and (descriptor := self._try(f"locks/{name}")) is not None:
-                self._disk.remove(f"locks/{name}")
-                self._disk.close(descriptor)
+                try:
+                    self._disk.remove(f"locks/{name}")
+                finally:
+                    self._disk.close(descriptor)
 
     def _try(self, name: str) -> int | None:
         """The locked descriptor, None if another holds it."""

@@ -72,11 +72,13 @@ class Session:
     def _start(self) -> None:
         while self._lock < 0:
             descriptor = self._disk.create(f"sessions/{self._id}.lock", keep=True)
-            if self._disk.lock(descriptor, wait=False) and self._disk.is_named(descriptor):
-                self._lock = descriptor
-                self._disk.make_directory(f"sessions/{self._id}")
-            else:
-                self._disk.close(descriptor)
+            try:
+                if self._disk.lock(descriptor, wait=False) and self._disk.is_named(descriptor):
+                    self._disk.make_directory(f"sessions/{self._id}")
+                    self._lock = descriptor
+            finally:
+                if self._lock != descriptor:
+                    self._disk.close(descriptor)
 
 
 class Lease:
