@@ -286,8 +286,12 @@ def test_the_wrong_kind_is_told(tmp_path: Path, image: MadeImage) -> None:
     (tmp_path / "plain.tar").write_bytes(make_layer({"a": b"b"}))
     with pytest.raises(Invalid, match="not a docker archive: there is no manifest"):
         DockerArchive(tmp_path / "plain.tar", tmp_path)
-    (tmp_path / "text").write_bytes(b"hello\n" * 200)
-    with pytest.raises(Invalid, match="not a tar archive"):
+    for text in (b"hello\n" * 200, b"7" * 600):
+        (tmp_path / "text").write_bytes(text)
+        with pytest.raises(Invalid, match=r"/text: not a tar archive$"):
+            DockerArchive(tmp_path / "text", tmp_path)
+    (tmp_path / "text").write_bytes(make_layer({"a": b"b"})[:1024] + b"hello\n" * 200)
+    with pytest.raises(Invalid, match=r"tar header at byte [0-9]+: a number is not of octal digits$"):
         DockerArchive(tmp_path / "text", tmp_path)
     with pytest.raises(Invalid, match="is a directory, expected a tar; for a layout directory, use oci:"):
         DockerArchive(tmp_path, tmp_path)

@@ -44,7 +44,9 @@ class Archive:
             try:
                 self._members, self._doubles = _indexed(read_entries(whole), self._what)
             except Invalid as error:
-                raise Invalid(f"{self._what}: not a tar archive: {error.message}", hint=error.hint) from error
+                # of something else, what stands where a header would is no news
+                why = "" if error.message.startswith("tar header at byte 0:") else f": {error.message}"
+                raise Invalid(f"{self._what}: not a tar archive{why}", hint=error.hint) from error
             undo.pop_all()
 
     def open(self, name: str) -> Window:

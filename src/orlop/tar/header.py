@@ -104,7 +104,7 @@ def number(field: bytes) -> int:
     if not text:
         return 0
     if not _OCTAL.fullmatch(text):
-        raise Invalid(f"number is {text!r}, expected octal digits")
+        raise Invalid("a number is not of octal digits")
     return int(text, 8)
 
 
