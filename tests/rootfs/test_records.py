@@ -138,3 +138,16 @@ def test_a_record_without_its_mount_is_dropped_and_one_of_a_mount_kept(records: 
         unmount(target)
     records.clear()
     assert records.live() == []
+
+
+def test_a_record_of_a_version_that_did_not_say_the_store_is_believed_while_its_mount_is_there(
+    records: Records, place: Path, tmp_path: Path
+) -> None:
+    file, fields = _written(records, place)
+    del fields["store"]
+    file.write_text(json.dumps(fields))
+    assert records.live() == [(file.parent.name, _record())]
+    records.clear()
+    assert records.live() == [(file.parent.name, _record())]
+    file.write_text(json.dumps({**fields, "target": str(tmp_path)}))
+    _dropped(records, file)

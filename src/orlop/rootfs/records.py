@@ -110,7 +110,8 @@ class Records:
             return None
         try:
             fields: Any = json.loads(self._disk.read(f"mounts/{number}/record", _RECORD_BYTES) or b"0")
-            return _record(fields) if fields["store"] == self._store() else None
+            # one of an earlier version does not say: who has a mount must be able to undo it
+            return _record(fields) if "store" not in fields or fields["store"] == self._store() else None
         except (ValueError, TypeError, KeyError, RecursionError, Invalid):
             return None  # torn by a power cut, which no mount survives
 
