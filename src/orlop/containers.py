@@ -16,6 +16,7 @@ from .images import Image
 from .job import Job
 from .materialise import Materialise, Mounted
 from .model.runtime import Network
+from .rootfs import mountinfo
 
 DIRECTORY = "directory"
 CONFIG = "config.json"
@@ -47,7 +48,7 @@ class Containers:
         Not root: rootfs is a plain copy of the tree.
         """
         rootfs = target / "rootfs"
-        if rootfs.is_mount():
+        if mountinfo.is_target(rootfs):
             raise Busy(f"{target}: is a bundle already", hint=f"`orlop umount {target}` first")
         self._materialise.check_place(rootfs)
         make_directories(target)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,7 +15,7 @@ from .blobs.local import LocalBlobs
 from .disk.disk import Disk, translate
 from .disk.locks import Locks
 from .disk.session import Session
-from .errors import Busy, Conflict, Damaged, NotFound
+from .errors import Busy, Conflict, Damaged, Error, NotFound
 from .graph import Leaf
 from .images import Image
 from .intake import Intake
@@ -24,7 +25,7 @@ from .model.image import chain_id
 from .model.limits import READY_INDEX_BYTES, READY_NAMES
 from .model.tree import Entry
 from .ports import Driver, Layer, Stack
-from .rootfs import directory, mounting
+from .rootfs import directory, mountinfo, mounting
 from .rootfs.choose import choose
 from .rootfs.erofs import ErofsDriver
 from .rootfs.ownership import beside
@@ -183,12 +184,27 @@ class Materialise:
                 found.append((number, record, over))
         if not found:
             raise NotFound(f"{min(wanted)}: not mounted from this store", hint="`orlop mount` alone lists mounts")
-        for number, record, over in found:
-            if over is not None and over.is_mount():
-                mounting.unmount(over, lazy=lazy)
-            mounting.unmount(record.target, lazy=lazy)
-            self._records.forget(number, record.target if record.made else None)
+        order = {mount.target: number for number, mount in enumerate(mountinfo.mounts())}
+        # what was mounted last may be inside of what was mounted first
+        found.sort(key=lambda each: order.get(each[1].target, -1), reverse=True)
+        _all_of(partial(self._undo, record, found, lazy) for _, record, _ in found)
         return [replace(_mounted(record), target=over.parent if over else record.target) for _, record, over in found]
+
+    def _undo(self, record: Record, found: list[tuple[str, Record, Path | None]], lazy: bool) -> None:
+        """Undo one mount. The records go with the last that is at its place, for which of several is which, nobody
+        knows."""
+        if not mountinfo.is_target(record.target):
+            return
+        if record.over and mountinfo.is_target(Path(record.over)):
+            mounting.unmount(Path(record.over), lazy=lazy)
+        mounting.unmount(record.target, lazy=lazy)
+        here = [(number, each) for number, each, _ in found if each.target == record.target]
+        if not mountinfo.is_target(record.target):
+            for number, each in here:
+                self._records.forget(number, each.target if each.made else None)
+        elif record is here[-1][1]:
+            text = f"{record.target}: one mount is undone, and another is there still"
+            raise Busy(text, hint="once more, if that is to go too")
 
     def clear(self) -> None:
         """Remove records whose mount is gone: after a reboot, or a kill. Under the exclusive lock only."""
@@ -265,6 +281,19 @@ def _mounted(record: Record) -> Mounted:
     return Mounted(record.name, record.digest, record.target, record.driver)
 
 
+def _all_of(steps: Iterable[Callable[[], None]]) -> None:
+    """Take every step, whatever becomes of the others; then raise the first error, which tells of the rest too."""
+    errors = []
+    for step in steps:
+        try:
+            step()
+        except Error as error:
+            errors.append(error)
+    if errors:
+        errors[0].message = "; ".join(error.message for error in errors)
+        raise errors[0]
+
+
 def _is_of(text: str, record: Record) -> bool:
     """Whether `text` names the image of a mount."""
     prefix = text.removeprefix(f"{record.digest.algorithm}:")
@@ -289,7 +318,7 @@ def _make_directory(target: Path) -> bool:
     except FileExistsError:
         if not target.is_dir():
             raise Conflict(f"{target}: not a directory") from None
-        if target.is_mount():
+        if mountinfo.is_target(target):
             raise Busy(f"{target}: something is mounted there already", hint=f"`orlop umount {target}`") from None
         return False
     except OSError as error:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import pytest
 
-from orlop.errors import Conflict, NotFound
+from orlop.errors import Busy, Conflict, NotFound
 from orlop.job import Job
 from orlop.rootfs.mountinfo import mounts
-from orlop.store import Store
-from tests.support.images import small_image, write_layout
+from orlop.rootfs.mounting import bind
+from orlop.store import DriverName, Store
+from tests.support.images import make_image, make_layer, small_image, write_layout
 from tests.support.stores import opened
 
 pytestmark = pytest.mark.root
@@ -123,7 +124,7 @@ def test_a_mount_is_recorded_before_it_is_made_and_no_collection_gets_between(
 @pytest.mark.parametrize("place", ["", "store", "store/blobs", "store/new", "link"])
 @pytest.mark.parametrize("driver", ["auto", "directory"])
 def test_a_mount_that_would_hide_the_store_is_refused(
-    tmp_path: Path, store: Store, place: str, driver: Literal["auto", "directory"]
+    tmp_path: Path, store: Store, place: str, driver: DriverName
 ) -> None:
     (tmp_path / "link").symlink_to("store")
     with pytest.raises(Conflict, match="would be hidden by a mount"):
@@ -141,3 +142,76 @@ def test_a_bundle_whose_root_would_hide_the_store_is_refused(tmp_path: Path) -> 
             store.bundle(NAME, tmp_path / "b")
         assert store.mounts() == []
     assert os.listdir(tmp_path / "b") == ["rootfs"]
+
+
+@pytest.mark.parametrize("second", ["erofs", "overlay", "directory"])
+@pytest.mark.parametrize("first", ["erofs", "overlay", "directory"])
+def test_a_second_mount_at_one_directory_is_refused_whatever_shows_the_first(
+    tmp_path: Path, first: DriverName, second: DriverName
+) -> None:
+    layer = make_layer({"file": b"x"})  # of one layer an overlay is a bind
+    write_layout(tmp_path / "layout", {"one": make_image([layer])})
+    with opened(tmp_path / "store") as store:
+        store.pull(f"oci:{tmp_path}/layout:one")
+        store.mount(NAME, tmp_path / "mnt", driver=first)
+        try:
+            with pytest.raises(Busy, match="something is mounted there already"):
+                store.mount(NAME, tmp_path / "mnt", driver=second)
+            assert len(store.mounts()) == 1
+        finally:
+            store.umount(NAME)
+        assert not (tmp_path / "mnt").exists()
+
+
+def test_a_bundle_is_not_made_over_a_mount(tmp_path: Path, store: Store) -> None:
+    (tmp_path / "b").mkdir()
+    mounted = store.mount(NAME, tmp_path / "b/rootfs", driver="directory")
+    with pytest.raises(Busy, match="is a bundle already"):
+        store.bundle(NAME, tmp_path / "b")
+    assert store.mounts() == [mounted]
+
+
+def test_mounts_inside_of_mounts_of_one_image_are_undone_together(tmp_path: Path, store: Store) -> None:
+    outer = [store.mount(NAME, tmp_path / name).target for name in "abcdef"]
+    inner = [store.mount(NAME, target / "bin").target for target in outer]
+    assert {each.target for each in store.umount(NAME)} == {*outer, *inner}
+    assert store.mounts() == []
+    assert not any(target.exists() for target in outer)
+
+
+def test_a_mount_that_cannot_be_undone_stops_no_other_and_keeps_its_record(tmp_path: Path, store: Store) -> None:
+    targets = [store.mount(NAME, tmp_path / name).target for name in "abcde"]
+    with (targets[1] / "etc/motd").open(), (targets[3] / "etc/motd").open(), pytest.raises(Busy) as raised:
+        store.umount(NAME)
+    for number in (1, 3):
+        assert f"{targets[number]}: mount is in use by " in raised.value.message
+    assert {each.target for each in store.mounts()} == {targets[1], targets[3]}
+    assert [target.exists() for target in targets] == [False, True, False, True, False]
+    assert len(store.umount(NAME)) == 2
+
+
+@pytest.mark.parametrize("wanted", [NAME, "mnt"])
+def test_what_was_mounted_over_a_mount_does_not_cost_it_its_record(tmp_path: Path, store: Store, wanted: str) -> None:
+    target = store.mount(NAME, tmp_path / "mnt").target
+    name = wanted if wanted == NAME else str(target)
+    bind(tmp_path / "layout", target, read_only=True)
+    with pytest.raises(Busy, match="one mount is undone, and another is there still"):
+        store.umount(name)
+    assert [each.target for each in store.mounts()] == [target]
+    assert (target / "etc/motd").read_text() == "changed\n"
+    assert len(store.umount(name)) == 1
+    assert not target.exists()
+    assert store.mounts() == []
+
+
+def test_two_mounts_of_an_earlier_version_at_one_directory_are_undone_together(tmp_path: Path, store: Store) -> None:
+    target = store.mount(NAME, tmp_path / "mnt").target
+    (place,) = (tmp_path / "store/mounts").iterdir()
+    record = json.loads((place / "record").read_text())
+    (place.parent / "second").mkdir()
+    (place.parent / "second/record").write_text(json.dumps({**record, "made": False}))
+    bind(tmp_path / "layout", target, read_only=True)
+    assert [each.target for each in store.umount(str(target))] == [target, target]
+    assert store.mounts() == []
+    assert not target.exists()
+    assert list(place.parent.iterdir()) == []

@@ -28,6 +28,12 @@ def mounts() -> list[Mount]:
     return [_parsed(line) for line in content.splitlines()]
 
 
+def is_target(place: Path) -> bool:
+    """Whether something is mounted at a directory. `Path.is_mount` does not see a bind within one file system."""
+    real = Path(os.path.realpath(place))
+    return any(mount.target == real for mount in mounts())
+
+
 def _parsed(line: bytes) -> Mount:
     fields = line.split(b" ")
     rest = fields[fields.index(b"-") + 1 :]
