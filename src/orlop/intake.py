@@ -14,11 +14,11 @@ from .blobs.derived import DerivedFiles
 from .blobs.local import LocalBlobs
 from .blobs.partial import Partial, Partials
 from .blobs.spill import Spill
-from .disk.disk import Disk
+from .disk.disk import SPACE, Disk
 from .disk.locks import Locks
 from .disk.session import Session
 from .download import Download, Slots
-from .errors import Error, Invalid, Mismatch, Unsafe, Unsupported
+from .errors import Error, Invalid, Mismatch, NoSpace, Unsafe, Unsupported
 from .graph import Leaf
 from .job import Event, Job
 from .model.descriptor import Descriptor
@@ -219,6 +219,12 @@ class _Opening:
                 self._plain.fill(Inflated(tap), job)
             except _WRONG as error:
                 fault = error
+            except NoSpace as error:
+                raise NoSpace(
+                    f"layer {self._leaf.descriptor.digest} from {self._origin}: its plain tar does not fit, after "
+                    f"{self._plain.size} bytes of it: {error.message}",
+                    hint=f"free some space{SPACE}; orlop pull --download-only keeps layers as they come",
+                ) from error
         while tap.read(CHUNK):
             pass
         self._verifier.finish()
@@ -256,7 +262,7 @@ class _PlainTar:
         self._descriptor = disk.create(scratch)
         self._algorithm = algorithm
         self._hasher = hashlib.new(algorithm)
-        self._size = 0
+        self.size = 0  # plain bytes so far
         self._spill = Spill(disk, f"{scratch}.index")
         self._index = IndexWriter(self._spill.write, self._spill.read)
         self.digest = ""
@@ -266,21 +272,21 @@ class _PlainTar:
         with _Ahead(plain, job) as chunks:
             self._index.add(read_entries(_Tap(chunks, self, job)))
         self.digest = f"{self._algorithm}:{self._hasher.hexdigest()}"
-        if padding := -self._size % _BLOCK:
-            self._disk.write(self._descriptor, b"\0" * padding, self._size)
+        if padding := -self.size % _BLOCK:
+            self._disk.write(self._descriptor, b"\0" * padding, self.size)
 
     def write(self, data: bytes, /) -> None:
         self._hasher.update(data)
-        self._disk.write(self._descriptor, data, self._size)
+        self._disk.write(self._descriptor, data, self.size)
         # writing it out is left to the kernel: begun now, the fsync of every blob would wait for it
-        self._size += len(data)
-        if self._size > LAYER_PLAIN_BYTES:
+        self.size += len(data)
+        if self.size > LAYER_PLAIN_BYTES:
             raise Unsafe(f"layer: more than {LAYER_PLAIN_BYTES} plain bytes")
 
     def adopt(self, derived: DerivedFiles, diff_id: Digest) -> None:
-        derived.put("index", diff_id, self._index.parts(tar_size=self._size))
+        derived.put("index", diff_id, self._index.parts(tar_size=self.size))
         if self._algorithm == "sha256":
-            derived.adopt("tar", diff_id, self._name, size=self._size, sha256=self._hasher.hexdigest())
+            derived.adopt("tar", diff_id, self._name, size=self.size, sha256=self._hasher.hexdigest())
         else:
             derived.adopt("tar", diff_id, self._name)  # its mark has a sha256: read once more, for these few
 

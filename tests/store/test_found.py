@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -199,6 +200,30 @@ def test_ST03_on_a_full_disk_the_hint_says_what_helps_and_it_does(tmp_path: Path
             assert store.gc(derived=True).derived > 0
             store.remove("localhost/layout:one")
             assert (store.names(), store.df().blobs) == ([], 0)
+    finally:
+        unmount(disk, lazy=True)
+
+
+@pytest.mark.root
+def test_ST03_a_layer_that_does_not_fit_when_plain_says_so_and_how_to_keep_it(tmp_path: Path) -> None:
+    image = make_image([make_layer({"zeros": bytes(8 << 20)})])
+    write_layout(tmp_path / "layout", {"one": image})
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount_memory(disk, "size=2m")
+    try:
+        with opened(disk / "store") as store:
+            with pytest.raises(NoSpace) as caught:
+                store.pull(f"oci:{tmp_path}/layout:one")
+            told = re.search(r"layer (\S+) from .*: its plain tar does not fit, after (\d+) bytes", str(caught.value))
+            assert told is not None
+            assert told[1] == image.document.layers[0].digest
+            assert 0 < int(told[2]) < 2 << 20
+            assert "--download-only" in caught.value.hint
+            store.pull(f"oci:{tmp_path}/layout:one", download_only=True)
+            with pytest.raises(NoSpace, match="does not fit"):
+                store.pull(f"oci:{tmp_path}/layout:one")
+            assert store.fsck().findings == ()
     finally:
         unmount(disk, lazy=True)
 
