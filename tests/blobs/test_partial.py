@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from pathlib import Path
@@ -31,9 +32,10 @@ def test_what_was_kept_is_there_for_the_next_process(tmp_path: Path) -> None:
             partial.write(200_000, CONTENT[200_000:])
             partial.remember("docker://host/repo", '"etag"')
         assert partials.kept(DIGEST) == 101_000
+        state = json.loads((tmp_path / f"store/partial/sha256-{DIGEST.encoded}/state").read_bytes())
+        assert state == {"size": len(CONTENT), "origin": "docker://host/repo", "validator": '"etag"'}
         with partials.open(DIGEST, len(CONTENT)) as partial:
             assert partial.missing() == [(1000, 200_000)]
-            assert partial.validator == '"etag"'
             partial.write(1000, CONTENT[1000:200_000])
             reader = partial.follow(Job())
             assert b"".join(iter(lambda: reader.read(7777), b"")) == CONTENT

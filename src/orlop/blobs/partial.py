@@ -18,14 +18,12 @@ from ..disk.disk import Disk
 from ..errors import Damaged, Error
 from ..job import Job
 from ..model.digest import Digest
-from ..model.strict_json import load_object
 from .local import name_blob
 
 _RECORD = struct.Struct("<QQ")
 _CHUNK = 1 << 20
 # chunks handed straight from the socket to the follower; what does not fit is read back from the page cache
 _IN_HAND = 8
-_STATE_BYTES = 64 << 10
 _EXTENTS_BYTES = 1 << 20
 # start writing back early, so that the fsync at the end is short
 _WRITEBACK = 8 << 20
@@ -93,7 +91,7 @@ class Partial:
             self._changed.notify_all()
 
     def remember(self, origin: str, validator: str) -> None:
-        """Record the source and its validator, for `df`, `plan` and the next process."""
+        """Record the source and its validator, for people who look."""
         raw = json.dumps({"size": self.size, "origin": origin, "validator": validator}).encode()
         self._disk.remove(f"{self._name}/state")
         descriptor = self._disk.create(f"{self._name}/state")
@@ -101,16 +99,6 @@ class Partial:
             self._disk.write(descriptor, raw, 0)
         finally:
             self._disk.close(descriptor)
-
-    @property
-    def validator(self) -> str:
-        """The validator that the kept bytes came with, "" if none is known."""
-        try:
-            state = load_object(self._disk.read(f"{self._name}/state", _STATE_BYTES) or b"{}", what="state")
-        except Error:
-            return ""  # torn by a power cut: then there is simply none
-        value = state.get("validator")
-        return value if isinstance(value, str) else ""
 
     # -- following -----------------------------------------------------------------------------------------
 
