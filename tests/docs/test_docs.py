@@ -212,6 +212,19 @@ def _keys(command: str) -> set[str]:
     return set(re.findall(r"`(\w+)`", found[1]))
 
 
+def test_reference_says_how_large_an_index_may_be() -> None:
+    section = _section(REFERENCE, "## Files in the store")
+    assert f"may have {limits.NAMES_BYTES >> 20} MiB." in section
+    assert f"reads one of {limits.LAYOUT_INDEX_BYTES >> 20} MiB at most" in section
+
+
+def test_reference_says_which_commands_have_no_json() -> None:
+    told = re.search(r"Without `--json` are (.*?)\. Text", REFERENCE, re.DOTALL)
+    assert told is not None
+    options = {name: {word for each in _command(name).params for word in each.opts} for name in ENTRIES}
+    assert set(re.findall(r"`(\w+)`", told[1])) == {name for name in ENTRIES if "--json" not in options[name]}
+
+
 def test_reference_has_the_json_keys_that_commands_print(tmp_path: Path) -> None:
     layout = write_layout(tmp_path / "app", {"1": small_image()})
     program, name = Orlop(tmp_path / "store"), "localhost/app:1"
