@@ -15,6 +15,7 @@ import pytest
 from tests.cli.conftest import IMAGE
 from tests.support.command_line import Orlop
 from tests.support.images import make_image, make_layer, write_layout
+from tests.support.processes import wait_until_idle
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -62,7 +63,7 @@ def test_a_second_interrupt_ends_at_once(tmp_path: Path) -> None:
     told = environment(ORLOP_STORE=str(tmp_path / "store"))
     with subprocess.Popen(command, env=told, stderr=subprocess.PIPE, text=True) as process:
         # it opens a pipe that nobody writes to, which no job can end
-        _wait_until_idle(process)
+        wait_until_idle(process.pid)
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
         # only when it has said so is another one a second one
@@ -72,15 +73,6 @@ def test_a_second_interrupt_ends_at_once(tmp_path: Path) -> None:
         _, err = process.communicate(timeout=30)
     assert process.returncode == 143
     assert "what was fetched is kept" not in err
-
-
-def _wait_until_idle(process: subprocess.Popen[str]) -> None:
-    """Until it has used no processor for half a second."""
-    used, still = "", 0
-    while still < 5:
-        time.sleep(0.1)
-        now = " ".join(Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:13])
-        used, still = now, still + 1 if now == used else 0
 
 
 def test_an_interrupt_ends_the_wait_for_a_pipe(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from orlop.rootfs.mountinfo import mounts
 from tests.support.images import make_image, make_layer, write_layout
+from tests.support.processes import wait_for_process, wait_until_idle
 from tests.support.programs import make_root
 from tests.support.terminal import Terminal, terminal
 from tests.support.throttled import Throttled, throttled
@@ -63,10 +64,11 @@ def test_an_interrupted_pull_takes_its_bars_away(registry: Throttled, tmp_path: 
 
 @pytest.mark.peer
 def test_a_pull_that_does_not_stop_says_what_a_second_interrupt_does(tmp_path: Path) -> None:
-    """The reading end of a pipe waits without looking at the job, until it is overdue."""
+    """Opening a pipe that nobody writes to waits without looking at the job, until it is overdue."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    with terminal([*PROGRAM, "pull", f"oci-archive:{pipe}"], environment(tmp_path)) as opened, pipe.open("wb"):
+    with terminal([*PROGRAM, "pull", f"oci-archive:{pipe}"], environment(tmp_path)) as opened:
+        wait_until_idle(wait_for_process("pull", f"oci-archive:{pipe}"))
         opened.press("C-c")
         opened.wait_for("orlop: stopping; once more ends at once")
         time.sleep(0.6)  # what comes sooner is an echo of the first
