@@ -258,17 +258,6 @@ def test_a_stop_ends_a_download_at_the_next_chunk(server: Lying) -> None:
                 body.read(100)
 
 
-def test_a_body_can_be_read_into_a_buffer(server: Lying) -> None:
-    server.on(PATH, cut_after(blob(CONTENT), 100_000), blob(CONTENT))
-    buffer = memoryview(bytearray(4096))
-    parts = []
-    with Client(Network(insecure=frozenset({server.host})), base=0.005) as client:
-        with Registry(server.host, "a/b", client).open(WANTED, job=Job()) as body:
-            while count := body.readinto(buffer):
-                parts.append(bytes(buffer[:count]))
-    assert b"".join(parts) == CONTENT
-
-
 def test_a_body_that_is_opened_and_never_read_holds_nothing(server: Lying) -> None:
     server.on(PATH, blob(CONTENT))
     with Client(Network(insecure=frozenset({server.host}))) as client:

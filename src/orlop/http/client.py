@@ -74,12 +74,6 @@ class Response:
             self.close()
         return data
 
-    def readinto(self, buffer: memoryview, /) -> int:
-        count = self._content.readinto(buffer)
-        if self._content.ended:
-            self.close()
-        return count
-
     def close(self) -> None:
         release, self._release = self._release, None
         if release is None:

@@ -187,14 +187,6 @@ class Wire:
         self._got += total - len(first)
         return b"".join(parts)
 
-    def receive_into(self, view: memoryview) -> int:
-        """As `receive`, without a copy."""
-        if self._rest:
-            data = self.receive(len(view))
-            view[: len(data)] = data
-            return len(data)
-        return self._patiently(lambda: self._link.recv_into(view), None)
-
     def line(self) -> bytes:
         """One line without its CRLF, for chunked bodies."""
         while (end := self._rest.find(b"\r\n")) < 0:
@@ -255,14 +247,6 @@ class Content:
         data = self._wire.receive(room)
         self._took(len(data))
         return data
-
-    def readinto(self, buffer: memoryview, /) -> int:
-        room = self._room(len(buffer))
-        if not room:
-            return 0
-        count = self._wire.receive_into(buffer[:room])
-        self._took(count)
-        return count
 
     def _room(self, size: int) -> int:
         """How many bytes may be received now: up to the end of the body or of the chunk, 0 at the end."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 KIB = 1 << 10
 MIB = 1 << 20
-GIB = 1 << 30
 
 # OCI distribution-spec 1.1: registries SHOULD take manifests of 4 MiB; ours is the limit both ways.
 MANIFEST_BYTES = 4 * MIB

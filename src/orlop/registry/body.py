@@ -6,7 +6,6 @@ import random
 import re
 from collections.abc import Callable
 from types import TracebackType
-from typing import TypeVar
 
 from ..errors import Mismatch, Unavailable
 from ..http.client import Response
@@ -16,7 +15,6 @@ from ..model.descriptor import Descriptor
 from ..streams import CHUNK
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.ASCII)
-T = TypeVar("T", bound=bytes | int)
 
 # asks for the blob with these extra headers; the answer is 200, 206 or 416, all else has been raised
 Ask = Callable[[list[tuple[str, str]]], Response]
@@ -61,20 +59,13 @@ class ResumingBody:
 
     def read(self, size: int, /) -> bytes:
         """1 to `size` bytes (1 MiB is a good size), `b""` at the end."""
-        return self._next(size, b"", lambda response, room: response.read(room))
-
-    def readinto(self, buffer: memoryview, /) -> int:
-        """As `read`, into a buffer of the caller's; 0 at the end."""
-        return self._next(len(buffer), 0, lambda response, room: response.readinto(buffer[:room]))
-
-    def _next(self, size: int, nothing: T, take: Callable[[Response, int], T]) -> T:
         while True:
             self._job.check()
             room = min(size, self._end - self._position)
             response = self._response
             if room <= 0 or response is None:
                 self._finish()
-                return nothing
+                return b""
             try:
                 if self._before:
                     # the whole came where a part was asked for: read up to where we were
@@ -82,11 +73,9 @@ class ResumingBody:
                     self._before -= passed
                     if passed:
                         continue
-                else:
-                    taken = take(response, room)
-                    self._position += taken if isinstance(taken, int) else len(taken)
-                    if taken:
-                        return taken
+                elif data := response.read(room):
+                    self._position += len(data)
+                    return data
             except Unavailable as error:
                 self._resume(error)
             else:
