@@ -107,7 +107,7 @@ def _page(found: Findings) -> str:
 
 _SHORT = """![{title}](docs/benchmarks.svg)
 
-From an empty store to a usable root, over HTTP on loopback: {size} compressed, about 1 GB plain in three layers.
+From an empty store to a usable root, over HTTP on loopback: {size} compressed, about 0.9 GB plain in three layers.
 {where}; medians of {rounds} by `make bench`; [more](docs/benchmarks.md).
 
 {table}
