@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from dataclasses import dataclass
 
@@ -18,7 +17,6 @@ from .model.descriptor import Descriptor
 from .model.digest import Digest
 from .model.document import Document
 from .ports import Tagged
-from .streams import CHUNK
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,21 +104,13 @@ class Check:
     def _blob(self, digest: Digest, job: Job) -> bool:
         """Whether it is itself, read in full. Nothing else condemns a blob: what a manifest says of it may be a
         stranger's lie, and others may need it."""
-        hasher = digest.hasher()
         try:
-            with self._blobs.open(digest) as stream:
-                while data := stream.read(CHUNK):
-                    job.check()
-                    hasher.update(data)
-        except OSError as error:
-            self._damaged(digest, f"cannot be read: {os.strerror(error.errno or 0).lower()}")
-            return False
+            damage = self._blobs.damage(digest, job)
         except NotFound:
             return True  # collected meanwhile
-        if hasher.hexdigest() != digest.encoded:
-            self._damaged(digest, "its bytes have another digest")
-            return False
-        return True
+        if damage:
+            self._damaged(digest, damage)
+        return not damage
 
     def _damaged(self, digest: Digest, text: str) -> None:
         if self._repair:

@@ -89,7 +89,7 @@ class Intake:
                     self.derive(leaf, job=job)
                     return Taken()
                 except Mismatch as error:
-                    if self._blobs.is_itself(wanted.digest):
+                    if not self._blobs.damage(wanted.digest, job):
                         raise  # the image lies about its size: no reason to take it from those that do not
                     self._blobs.quarantine(wanted.digest)
                     job.progress(Event("note", wanted.digest, text=f"{error}; fetching it again"))

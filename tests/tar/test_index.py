@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+from array import array
+from collections.abc import Sequence
 from zlib import crc32
 
 import pytest
@@ -13,9 +15,22 @@ from hypothesis import strategies as st
 from orlop.errors import Invalid
 from orlop.model.tree import Entry, Kind
 from orlop.tar.index import load
-from orlop.tar.index_writer import dump
+from orlop.tar.index_writer import IndexWriter
 from orlop.tar.reader import read_entries
 from tests.support.tars import entry, parsed, tar
+
+
+def dump(entries: Sequence[Entry], *, tar_size: int) -> bytes:
+    """A whole index at once."""
+    scratch = array("B")
+
+    def write(data: bytes, _offset: int) -> None:
+        scratch.frombytes(data)
+
+    writer = IndexWriter(write, lambda size, offset: scratch[offset : offset + size].tobytes())
+    writer.add(entries)
+    return b"".join(writer.parts(tar_size=tar_size))
+
 
 _NAMES = st.binary(min_size=1, max_size=40).map(lambda name: name.replace(b"\0", b"/"))
 _IDS = st.one_of(st.integers(0, 300), st.integers(0, (1 << 32) - 2))

@@ -5,6 +5,7 @@ Write protocol: draft on the same file system, write, fsync, 0444, link without 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
@@ -12,6 +13,7 @@ from typing import BinaryIO
 from ..disk.disk import Disk
 from ..disk.session import Session
 from ..errors import Damaged, Invalid
+from ..job import Job
 from ..model.digest import Digest
 from ..streams import CHUNK
 
@@ -38,16 +40,17 @@ class LocalBlobs:
             raise Damaged(f"blob {digest}: its bytes have another digest", hint="pull the image again to heal it")
         return raw
 
-    def is_itself(self, digest: Digest) -> bool:
-        """Whether a blob has the bytes of its name, read in full; not if they cannot be read."""
+    def damage(self, digest: Digest, job: Job) -> str:
+        """What is wrong with a blob, read in full; "" if it has the bytes of its name. `NotFound`."""
         hasher = digest.hasher()
         try:
             with self.open(digest) as stream:
                 while data := stream.read(CHUNK):
+                    job.check()
                     hasher.update(data)
-        except OSError:
-            return False
-        return bool(hasher.hexdigest() == digest.encoded)
+        except OSError as error:
+            return f"cannot be read: {os.strerror(error.errno or 0).lower()}"
+        return "" if hasher.hexdigest() == digest.encoded else "its bytes have another digest"
 
     @contextmanager
     def draft(self, digest: Digest) -> Iterator[LocalDraft]:

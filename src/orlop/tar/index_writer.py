@@ -5,7 +5,6 @@ Columns are kept in pieces in a scratch file until their widths are known.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from struct import pack, unpack
@@ -113,15 +112,3 @@ class IndexWriter:
     def _piece(self, piece: _Piece) -> Iterator[bytes]:
         for at in range(piece.offset, piece.offset + piece.size, _COPY):
             yield self._read(min(_COPY, piece.offset + piece.size - at), at)
-
-
-def dump(entries: Sequence[Entry], *, tar_size: int) -> bytes:
-    """The same at once, for few entries."""
-    scratch = array("B")
-
-    def write(data: bytes, _offset: int) -> None:
-        scratch.frombytes(data)
-
-    writer = IndexWriter(write, lambda size, offset: scratch[offset : offset + size].tobytes())
-    writer.add(entries)
-    return b"".join(writer.parts(tar_size=tar_size))
