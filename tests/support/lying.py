@@ -77,8 +77,11 @@ class Lying:
     handshakes: int = 0
     agreed: list[str | None] = field(default_factory=list)  # by ALPN, of those
     _routes: dict[str, list[Answer | Handler]] = field(default_factory=dict)
+    _early: dict[str, Answer] = field(default_factory=dict)
+    _deaf: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _open: set[socket.socket] = field(default_factory=set)
+    _leaving: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Lying:
         family = socket.AF_INET6 if ":" in self.address else socket.AF_INET
@@ -90,6 +93,7 @@ class Lying:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._leaving.set()
         # shutdown, as close alone does not wake the thread in accept
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
@@ -110,6 +114,14 @@ class Lying:
     def on(self, path: str, *answers: Answer | Handler) -> None:
         with self._lock:
             self._routes[path] = list(answers)
+
+    def refuse(self, path: str, answer: Answer) -> None:
+        """Answer when the head of a request is there, without reading its body, and hang up."""
+        self._early[path] = answer
+
+    def stop_reading(self, path: str) -> None:
+        """Take the head of a request, then neither read nor answer."""
+        self._deaf.add(path)
 
     @property
     def paths(self) -> list[str]:
@@ -161,8 +173,8 @@ class Lying:
                     self._open.add(link)
             stream = link.makefile("rb")
             while (request := self._read(stream, link)) is not None:
-                answer = self._answer(request)
-                if not self._send(link, request, answer):
+                answer = self._early.get(request.path) or self._answer(request)
+                if not self._send(link, request, answer) or request.path in self._early:
                     break
         except (OSError, ValueError):
             pass  # the client is free to leave at any time
@@ -185,9 +197,13 @@ class Lying:
         while (line := readline(70_000).decode("latin-1").rstrip("\r\n")) != "":
             name, _, value = line.partition(":")
             headers.append((name.lower(), value.strip()))
-        length = int(dict(headers).get("content-length", "0"))
         certificate = isinstance(link, ssl.SSLSocket) and link.getpeercert() not in (None, {})
-        seen = Seen(method, target, headers, read(length), time.monotonic(), certificate)
+        path, body = target.partition("?")[0], b""
+        if path in self._deaf:
+            self._leaving.wait()
+        elif path not in self._early:
+            body = _body(dict(headers), readline, read)
+        seen = Seen(method, target, headers, body, time.monotonic(), certificate)
         with self._lock:
             self.seen.append(seen)
         return seen
@@ -221,6 +237,23 @@ class Lying:
         if answer.reset:
             link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         return answer.raw is None and answer.cut is None and not answer.close and not answer.reset
+
+
+def _body(headers: dict[str, str], readline: Callable[[int], bytes], read: Callable[[int], bytes]) -> bytes:
+    """A request's body. ValueError if the connection ends before it does."""
+    if headers.get("transfer-encoding") != "chunked":
+        length = int(headers.get("content-length", "0"))
+        body = read(length)
+        if len(body) < length:
+            raise ValueError("cut")
+        return body
+    body = b""
+    while size := int(readline(100), 16):
+        body += read(size)
+        if readline(10) != b"\r\n":
+            raise ValueError("cut")
+    readline(10)
+    return body
 
 
 def _render(request: Seen, answer: Answer) -> bytes:

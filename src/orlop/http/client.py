@@ -25,12 +25,17 @@ from .connection import Connections, Route
 from .credentials import Credential
 from .hosts import Endpoint, Trust
 from .proxies import proxy_for
+from .sending import Sent, Unreadable
 from .site import Site
 from .throttle import LONGEST_WAIT, Gate, back_off, refused, retry_after
 from .url import Url
 from .wire import Content, Fault, Fields, Head, Headers, Wire
 
 AGENT = f"orlop/{__version__}"
+# methods that may be repeated when nobody knows whether it was done (RFC 9110 section 9.2.2)
+_IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+# steps that a connection fails at before anything was sent
+_BEFORE = frozenset({"dns", "connect", "proxy", "tls"})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # what may help to ask again; 425 and 408 by RFC 8470 and RFC 9110, the rest by experience
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -48,7 +53,9 @@ class _Request:
     url: Url
     headers: tuple[tuple[str, str], ...] = field(repr=False)
     endpoint: Endpoint
-    body: bytes = field(default=b"", repr=False)
+    body: Sent = field(default=b"", repr=False)
+    again: bool = True  # may be repeated when nobody knows whether it was done
+    secret: bool = False  # its body is for this host only
     own: bool = True
     trusted: bool = False  # the user named this host, so it may lie anywhere
 
@@ -158,20 +165,26 @@ class Client:
         headers: Fields = (),
         scope: str = "",
         repository: str = "",
+        body: Sent = b"",
+        again: bool | None = None,
         job: Job,
     ) -> Response:
         """One request to registry `host`, and the answer to it whatever its status, after all that could be tried.
 
         `target` is a path or a URL on the registry's own origin; another is `Unsafe`. `scope` is the access
-        wanted (`repository:a/b:pull`), `repository` chooses the credential. GET and HEAD follow redirects, and
-        are tried again up to `retries` times (the lower of job's and network's). `Unavailable`, `Throttled`,
-        `Denied` by a token server, `Invalid` answers, `Unsafe` redirects and realms, `Cancelled`.
+        wanted (`repository:a/b:pull`), `repository` chooses the credential. `body` is bytes or an `Upload`, opened
+        anew for each attempt. GET and HEAD follow redirects, other methods only those that keep method and body (307,
+        308). Tried again, up to `retries` times (the lower of job's and network's), is what may be repeated: `again`,
+        by default what RFC 9110 calls idempotent; of others only what surely was not done, and any 5xx is an answer.
+        An answer that comes before the body was sent ends the sending. `Unavailable`, `Throttled`, `Denied` by a
+        token server, `Invalid` answers, `Unsafe` redirects and realms, `Cancelled`; what reading the body raises.
         """
         site = self._site(host)
         with site.discreet():
             url = target if isinstance(target, Url) else site.endpoint.url.join(target)
             if url.origin != site.endpoint.url.origin:
                 raise Unsafe(f"{host}: refused to take {url} for a part of it: it is another origin")
+            repeated = method in _IDEMPOTENT if again is None else again
             flow = site.auth.flow(scope, lambda: site.credential(repository))
             step = next(flow)
             while True:
@@ -180,7 +193,7 @@ class Client:
                     reply = self._token(site, step, job)
                 else:
                     own = (*headers, ("Authorization", step.authorization)) if step.authorization else tuple(headers)
-                    response = self._retried(_Request(method, url, own, site.endpoint), job)
+                    response = self._retried(_Request(method, url, own, site.endpoint, body, repeated), job)
                     challenges = response.headers.all("www-authenticate") if response.own else ()
                     reply = Reply(response.status if response.own else 0, tuple(challenges))
                 try:
@@ -217,7 +230,9 @@ class Client:
             if f"https://{step.url.authority}" in self._network.insecure:
                 trust = replace(trust, verify=False)
             home = Endpoint(site.endpoint.name, site.endpoint.url, trust)
-            request = _Request(step.method, step.url, step.headers, home, step.body, trusted=same or listed)
+            request = _Request(
+                step.method, step.url, step.headers, home, step.body, secret=True, trusted=same or listed
+            )
             with self._retried(request, job) as response:
                 body = read_limited(response, TOKEN_BYTES, what=f"{step.url.authority}: token")
                 return Reply(response.status, (), body)
@@ -235,17 +250,21 @@ class Client:
                     response = self._chain(request, job)
                 except Fault as fault:
                     failure: Error = fault
-                    if not fault.again and not self._seen(request.url, fault):
+                    helps = fault.again or self._seen(request.url, fault)
+                    if not helps or not (request.again or fault.step in _BEFORE):
                         raise
+                except Unreadable as unreadable:
+                    raise unreadable.error from unreadable.error.__cause__
                 else:
-                    if response.status not in _AGAIN:
+                    wait = retry_after(response.headers, self._wall)
+                    limited = response.status == 429 or (response.status == 503 and wait is not None)
+                    if response.status not in _AGAIN or not (request.again or limited):
                         gate.opened()
                         return response
                     response.close()
                     place = response.url.authority  # not the registry's own, where a redirect led elsewhere
-                    wait = retry_after(response.headers, self._wall)
                     failure = Unavailable(f"{place}: answered {response.status}", hint="try later", after=wait)
-                    if response.status == 429 or (response.status == 503 and wait is not None):
+                    if limited:
                         failure = refused(place, response.status, response.headers, wait)
                         gate.limited(max(wait or 0.0, back_off(self.base, attempt + 1, random.random())))  # noqa: S311
             attempt += 1
@@ -264,11 +283,13 @@ class Client:
         start, renewed = request, False
         for _ in range(REDIRECTS + 1):
             response = self._answer(request, job)
-            if response.status in _EXPIRED and not response.own and not renewed:
+            asks = request.method in ("GET", "HEAD")
+            if asks and response.status in _EXPIRED and not response.own and not renewed:
                 response.close()
                 request, renewed = start, True
                 continue
-            if response.status not in _REDIRECTS or request.method not in ("GET", "HEAD"):
+            keeps = response.status in (307, 308) and not request.secret
+            if response.status not in _REDIRECTS or not (asks or keeps):
                 return response
             response.close()  # without reading its body (CVE-2026-21441)
             request = self._redirected(request, response, start)
@@ -324,11 +345,11 @@ class Client:
             wire = self._connections.take(route, job, fresh=fresh)
             reused = wire.used
             try:
-                wire.send(request.method, target, fields, request.body)
+                whole = wire.send(request.method, target, fields, request.body)
                 head = wire.head(request.method)
             except Fault as fault:
                 wire.close()
-                if not reused or fault.step not in ("send", "read"):
+                if not reused or fault.step not in ("send", "read") or not request.again:
                     raise
                 fresh = True
                 continue
@@ -343,6 +364,8 @@ class Client:
             def release(wire: Wire = wire) -> None:
                 self._connections.give(route, wire)
 
+            if not whole:
+                head = replace(head, lasting=False)
             response = Response(head, request.url, wire, release, own=request.own)
             if head.length == 0 and not head.chunked:
                 response.close()

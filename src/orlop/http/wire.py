@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TypeVar
 
 from ..errors import Invalid, Unavailable, Unsafe
 from ..job import Job
 from ..model.limits import HEADER_BYTES
+from .sending import Sent, framing, pieces
 
 T = TypeVar("T", bound=bytes | int)
 
@@ -99,11 +101,14 @@ class Wire:
         finally:
             self._link.settimeout(min(SLICE, self._timeout))
 
-    def send(self, method: str, target: str, fields: Fields, body: bytes = b"") -> None:
-        """Send a request. The caller gives all fields, Host included."""
+    def send(self, method: str, target: str, fields: Fields, body: Sent = b"") -> bool:
+        """Send a request. The caller gives all fields, Host included; those that frame the body are added.
+
+        False if an answer came before all was sent: it is to be read, and the connection to be closed. `Fault` if the
+        other side takes no byte for as long as the time-out, or less than it should; `sending.Unreadable`.
+        """
+        fields = [*fields, *framing(body, method)]
         lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields)]
-        if body or method not in ("GET", "HEAD"):
-            lines.append(f"Content-Length: {len(body)}")
         text = "\r\n".join(lines)
         if (
             not text.isascii()
@@ -112,14 +117,56 @@ class Wire:
             or text.count("\r") != len(lines) - 1
         ):
             raise Invalid(f"{self.host}: a header to be sent has characters that HTTP does not allow")
-        self._link.settimeout(self._timeout)
+        self._waited, self._got = 0.0, 0
+        with closing(pieces(body)) as parts:
+            first = text.encode("ascii") + b"\r\n\r\n" + next(parts, b"")
+            try:
+                return self._deliver(first) and all(self._deliver(part) for part in parts)
+            except Fault as fault:
+                # it may have said why before it hung up
+                if fault.step == "send" and self._answered() and self._rest:
+                    return False
+                self._raise_alert()
+                raise
+
+    def _deliver(self, data: bytes) -> bool:
+        """Whether all of it went out before an answer, or the end, came."""
+        left = memoryview(data)
+        while left:
+            self.job.check()
+            if self._answered():
+                return False
+            count = self._patiently(lambda: self._offer(left), None, sending=True)  # noqa: B023
+            if not count:
+                return False
+            left = left[count:]
+        return True
+
+    def _offer(self, data: memoryview) -> int:
+        """As many bytes as it takes now; 0 if it has answered instead."""
         try:
-            self._link.sendall(text.encode("ascii") + b"\r\n\r\n" + body)
-        except OSError as error:
-            self._raise_alert()
-            raise Fault(f"{self.host}: connection broke while asking: {reason_of(error)}", step="send") from error
+            return self._link.send(data)
+        except TimeoutError:
+            if self._answered():
+                return 0
+            raise
+
+    def _answered(self) -> bool:
+        """Whether the answer or the end of the connection is there. Interim answers are passed over."""
+        self._link.settimeout(0)
+        try:
+            more = self._link.recv(_RECEIVE)
+        except (BlockingIOError, _want_read()):
+            return False
+        except OSError:
+            return False  # to send will say so, better
         finally:
             self._link.settimeout(min(SLICE, self._timeout))
+        self._rest += more
+        while self._rest[9:10] == b"1" and (end := self._rest.find(b"\r\n\r\n")) >= 0:
+            self._rest = self._rest[end + 4 :]
+        begun = len(self._rest) > len("HTTP/1.1 ") and (self._rest[9:10] != b"1" or len(self._rest) > HEADER_BYTES)
+        return begun or not more
 
     def _raise_alert(self) -> None:
         """After a failed send: why the other side hung up may still be there to read."""
@@ -199,9 +246,9 @@ class Wire:
         line, self._rest = self._rest[:end], self._rest[end + 2 :]
         return line
 
-    def _patiently(self, call: Callable[[], T], deadline: float | None) -> T:
-        """Receive in slices, so that a stop is seen soon; `Fault` on silence, a crawl or a broken connection."""
-        began = self._clock()
+    def _patiently(self, call: Callable[[], T], deadline: float | None, *, sending: bool = False) -> T:
+        """Receive or send in slices, so that a stop is seen soon; `Fault` on silence, a crawl or a broken link."""
+        began, step = self._clock(), "send" if sending else "read"
         while True:
             try:
                 result = call()
@@ -210,10 +257,12 @@ class Wire:
                 self.job.check()
                 now = self._clock()
                 if now - began >= self._timeout or (deadline is not None and now >= deadline):
-                    raise Fault(f"{self.host}: no byte for {self._timeout:g} s", step="read") from None
+                    text = "takes no byte" if sending else "no byte"
+                    raise Fault(f"{self.host}: {text} for {self._timeout:g} s", step=step) from None
             except OSError as error:
                 self._refuse_alert(error)
-                raise Fault(f"{self.host}: connection broke: {reason_of(error)}", step="read") from error
+                text = "connection broke while asking" if sending else "connection broke"
+                raise Fault(f"{self.host}: {text}: {reason_of(error)}", step=step) from error
         now = self._clock()
         if deadline is not None:
             if now >= deadline:
@@ -223,7 +272,7 @@ class Wire:
         self._got += result if isinstance(result, int) else len(result)
         if self._waited >= self._timeout:
             if self._got < LEAST_RATE * self._waited:
-                raise Fault(f"{self.host}: {self._got} bytes in {self._waited:.0f} s are too slow", step="read")
+                raise Fault(f"{self.host}: {self._got} bytes in {self._waited:.0f} s are too slow", step=step)
             self._waited, self._got = 0.0, 0
         return result
 
