@@ -72,3 +72,7 @@ NAMES_BYTES = 32 * MIB
 ARCHIVE_MEMBERS = 1 << 16
 # signatures of one schema 1 manifest (RX04); Docker writes one.
 SIGNATURES = 16
+# the JSON of a version 1 image (PA18); Docker's own are 1 to 3 KiB. All of an image's ancestors' are in its config.
+V1_JSON_BYTES = 1 * MIB
+# ancestors of a version 1 image (PA18); Docker refused to run more.
+V1_PARENTS = 127
