@@ -43,9 +43,19 @@ def test_X01_fields_of_another_type_are_taken_as_absent() -> None:
 
 @pytest.mark.parametrize(
     "raw",
-    [b"", b"{}", b"[]", b'{"id":7}', b'{"id":""}', b'{"id":"../../x"}', b'{"id":"%s","parent":7}' % ID.encode()]
-    + [b'{"id":"%s","parent":"../x"}' % ID.encode(), b'{"id":"%s","parent":"%s"}' % (ID.encode(), ID.encode())]
-    + [b'{"id":"%s","author":"\xff"}' % ID.encode(), b" " * (V1_JSON_BYTES + 1)],
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b'{"id":7}',
+        b'{"id":""}',
+        b'{"id":"../../x"}',
+        b'{"id":"%s","parent":7}' % ID.encode(),
+        b'{"id":"%s","parent":"../x"}' % ID.encode(),
+        b'{"id":"%s","parent":"%s"}' % (ID.encode(), ID.encode()),
+        b'{"id":"%s","author":"\xff"}' % ID.encode(),
+        b" " * (V1_JSON_BYTES + 1),
+    ],
 )
 def test_PA18_what_is_no_image_json_is_refused(raw: bytes) -> None:
     with pytest.raises(Invalid):
