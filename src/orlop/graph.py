@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .errors import Invalid, Mismatch, NotFound, Unsafe, Unsupported
@@ -157,6 +157,38 @@ def plan(source: Source, root: Document, choice: Choice, job: Job) -> Plan:
         walk.requests + len(leaves),
         tuple(walk.notes),
     )
+
+
+def check_platform(plan: Plan, choice: Choice, *, explicit: bool, job: Job) -> None:
+    """A lone manifest has no list to choose from: its config tells what it is. `NotFound` if it is another than was
+    asked for."""
+    if choice is None or plan.root.is_index:
+        return
+    for facts in plan.facts:
+        if not facts.platform or facts.platform.startswith("unknown"):
+            continue
+        offered = ImageConfig(plan.configs[0][1]).platform
+        if choice.fit(offered) == 0:
+            text = f"platform {choice}: the image is {offered}"
+            if explicit:
+                raise NotFound(text, hint="it is the only one there")
+            job.progress(Event("note", plan.root.digest, text=text))
+
+
+def absent(documents: Sequence[Document]) -> list[Descriptor]:
+    """Documents below the indexes among these that are not among them themselves."""
+    there = {document.digest for document in documents}
+    below = [child for document in documents for child in document.manifests]
+    return [child for child in below if child.digest not in there and child.media_type in media.DOCUMENTS]
+
+
+def narrowed(plan: Plan) -> Plan:
+    """The plan of one platform without the index that it was chosen from."""
+    if not plan.root.is_index:
+        return plan
+    manifest = next(document for document in plan.documents if not document.is_index)
+    facts = tuple(each for each in plan.facts if each.descriptor.digest == manifest.digest)
+    return replace(plan, root=manifest, documents=(manifest,), facts=facts)
 
 
 @dataclass

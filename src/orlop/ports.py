@@ -87,6 +87,31 @@ class Lists(Protocol):
         """Tags of this repository, in the order of the source, paged as needed."""
 
 
+# The bytes `start..end` of one blob, `end` exclusive. Called anew for each attempt; the context is left after it.
+Content = Callable[[int, int], AbstractContextManager[Readable]]
+
+
+class Target(Protocol):
+    """Anything images go to: a repository of a registry. Safe from any thread. Whatever is pushed comes before what
+    needs it: blobs, then manifests, then indexes, and a tag last."""
+
+    @property
+    def origin(self) -> str:
+        """As a source's."""
+
+    def has(self, wanted: Descriptor, *, job: Job) -> bool:
+        """Whether this blob or document is there. One round trip."""
+
+    def push(self, wanted: Descriptor, content: Content, *, job: Job) -> int:
+        """Send a blob; returns the bytes that were sent, 0 if it could be had without. Idempotent. What broke off goes
+        on or begins again by itself. `Mismatch` if it got other bytes: then it keeps nothing. What `content` raises
+        leaves as it is."""
+
+    def put(self, document: Document, tag: str = "", *, job: Job) -> None:
+        """Send a manifest or index, bytes as they are, under its digest or at a tag. Idempotent. `NotFound` if
+        something that it needs is not there."""
+
+
 class Draft(Protocol):
     """A file being written, invisible until published."""
 

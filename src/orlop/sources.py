@@ -1,4 +1,4 @@
-"""Sources by location: the one place that knows which adapter serves which transport."""
+"""Sources and targets by location: the one place that knows which adapter serves which transport."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .disk.session import Session
 from .errors import Unsupported
 from .job import Job
 from .model.reference import Location, Reference
-from .ports import Source
+from .ports import Source, Target
 from .settings import Settings
 
 
@@ -32,6 +32,19 @@ def open_source(location: Location, settings: Settings, disk: Disk, session: Ses
         raise Unsupported(f"{location}: registries of version 1 are not supported yet", hint="use docker://")
     else:
         raise Unsupported(f"{location}: is in this store already, so it is no source", hint="use `orlop tag`")
+
+
+@contextmanager
+def open_target(location: Location, settings: Settings, *, near: str = "") -> Iterator[Target]:
+    """A target for as long as the context lasts. `near` is another repository there that may have the same blobs."""
+    reference = location.reference
+    if location.transport != "docker" or reference is None:
+        raise Unsupported(f"{location}: nothing can be copied there yet", hint="use docker:// or store:")
+    from .http.client import Client
+    from .registry.uploads import RegistryTarget
+
+    with Client(settings.network, named=reference.host) as client:
+        yield RegistryTarget(reference.host, reference.repository, client, near=near)
 
 
 @contextmanager

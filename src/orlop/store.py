@@ -28,7 +28,9 @@ from .settings import Settings
 if TYPE_CHECKING:
     from .check import Checked, Usage
     from .collect import Collected
+    from .copying import Copying
     from .materialise import Mounted, Unpacked
+    from .push import Pushed
     from .transfer import Planned, Pulled
 
 NetworkMode = Literal["host", "none"]
@@ -101,7 +103,7 @@ class Store:
             name, claimed = _name(location, source)
             return self._parts.transfer.pull(
                 source,
-                _asked(location),
+                location.asked,
                 name,
                 choice,
                 claimed=claimed,
@@ -116,7 +118,23 @@ class Store:
         location = Location.parse(reference)
         with self._source(location, job) as source:
             name, _ = _name(location, source)
-            return self._parts.transfer.plan(source, _asked(location), name, self._choice(platform), job)
+            return self._parts.transfer.plan(source, location.asked, name, self._choice(platform), job)
+
+    def push(
+        self, reference: str, destination: str = "", *, platform: str | None = None, job: Job | None = None
+    ) -> Pushed:
+        """Send an image of the store to a registry, by default to where its name says.
+
+        The whole index, or with a `platform` its manifest. `NotFound` if the store has not all of it; else as `pull`.
+        """
+        return self._copying().push(reference, destination, platform, job or self._job())
+
+    def copy(self, source: str, destination: str, *, platform: str | None = None, job: Job | None = None) -> Pushed:
+        """From any place to any other, the store being one (`store:REF`). What can be streamed is not kept here.
+
+        For this machine's platform, or `platform`, which may be "all". Errors as of `pull`.
+        """
+        return self._copying().copy(source, destination, platform, job or self._job())
 
     def remote_tags(self, repository: str, *, job: Job | None = None) -> Iterator[str]:
         """Tags of a repository (or layout, or archive) at its source, paged lazily."""
@@ -152,7 +170,7 @@ class Store:
         job = job or self._job()
         location = Location.parse(reference)
         with self._source(location, job) as source:
-            return graph.read(source, _asked(location))
+            return graph.read(source, location.asked)
 
     def remote_image(self, reference: str, *, platform: str | None = None, job: Job | None = None) -> Image:
         """Manifest and config of an image at its source, nothing kept. `Invalid` if it is no image."""
@@ -160,7 +178,7 @@ class Store:
         location = Location.parse(reference)
         choice = Platform.parse(platform) if platform else self.settings.platform
         with self._source(location, job) as source:
-            root = graph.read(source, _asked(location))
+            root = graph.read(source, location.asked)
             manifest, config = graph.planned_image(graph.plan(source, root, choice, job))
         return Image(str(location), root.descriptor, manifest, config, config.platform)
 
@@ -325,6 +343,14 @@ class Store:
     def _job(self) -> Job:
         return Job(workers=self.settings.workers)
 
+    def _copying(self) -> Copying:
+        from .copying import Copying
+
+        def fetch(reference: str, platform: str | None, job: Job) -> str:
+            return self.pull(reference, platform=platform, job=job).name
+
+        return Copying(self._parts, self.settings, fetch)
+
     def _choice(self, platform: str | None) -> graph.Choice:
         if platform == "all":
             return None
@@ -343,7 +369,3 @@ def _name(location: Location, source: Source) -> tuple[str, bool]:
         if len(tags) == 1:
             return local_name(replace(location, name=tags[0])), "/" in tags[0] or location.transport == "docker-archive"
     return local_name(location), False
-
-
-def _asked(location: Location) -> str:
-    return location.reference.target if location.reference else location.name

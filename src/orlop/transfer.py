@@ -15,7 +15,7 @@ from .blobs.partial import Partials
 from .catalog.sqlite import SqliteCatalog
 from .disk.disk import SPACE, Disk
 from .disk.session import Lease, Session
-from .errors import Cancelled, Error, NoSpace, NotFound, Unsupported
+from .errors import Cancelled, Error, NoSpace, Unsupported
 from .graph import Choice, Leaf, Plan
 from .images import Images
 from .intake import Intake, Taken
@@ -23,7 +23,6 @@ from .job import Event, Job, beside, run_all
 from .model.descriptor import Descriptor
 from .model.digest import Digest
 from .model.document import Document
-from .model.image import ImageConfig
 from .model.media import DOCKER_LAYER_GZIP
 from .ports import Facts, Sizes, Source, Tagged
 
@@ -97,7 +96,7 @@ class Transfer:
             if root.is_schema1:
                 return self._pull_schema1(source, root, name, job, lease, started)
             plan = graph.plan(source, root, choice, job)
-            self._check_platform(plan, choice, explicit=explicit, job=job)
+            graph.check_platform(plan, choice, explicit=explicit, job=job)
             lease.rely_on(plan.digests)
             return self._execute(source, plan, name, started, prepare=prepare, job=job)
 
@@ -180,20 +179,6 @@ class Transfer:
 
     def _there(self, wanted: Descriptor) -> bool:
         return self._blobs.size(wanted.digest) == wanted.size
-
-    def _check_platform(self, plan: Plan, choice: Choice, *, explicit: bool, job: Job) -> None:
-        """A lone manifest has no list to choose from: its config tells what it is."""
-        if choice is None or plan.root.is_index:
-            return
-        for facts in plan.facts:
-            if not facts.platform or facts.platform.startswith("unknown"):
-                continue
-            offered = ImageConfig(plan.configs[0][1]).platform
-            if choice.fit(offered) == 0:
-                text = f"platform {choice}: the image is {offered}"
-                if explicit:
-                    raise NotFound(text, hint="it is the only one there")
-                job.progress(Event("note", plan.root.digest, text=text))
 
     def _pull_schema1(
         self, source: Source, root: Document, name: str, job: Job, lease: Lease, started: float

@@ -19,11 +19,13 @@ _PIECE = 64 << 10
 class Trouble:
     """What becomes of a connection after `at` bytes of what the server says on it: it ends with a FIN ("cut") or a
     RST ("reset"), nothing more comes ("stall"), the next bit is another ("flip"). "answer" sends `answer` in place
-    of what the server would say, and ends. "none" lets everything pass."""
+    of what the server would say, and ends. "none" lets everything pass. `heard`: after so many bytes of what the
+    client says."""
 
     kind: Literal["none", "cut", "reset", "stall", "flip", "answer"] = "none"
     at: int = 0
     answer: bytes = b""
+    heard: bool = False
 
 
 NONE = Trouble()
@@ -104,18 +106,24 @@ class Chaos:
         link.shutdown(socket.SHUT_WR)
 
     def _relay(self, link: socket.socket, server: socket.socket, index: int, trouble: Trouble) -> None:
-        passed = 0
+        passed = heard = 0
         while True:
             readable, _, _ = select.select([link, server], [], [])
             if link in readable:
                 asked = link.recv(_PIECE)
                 if not asked:
                     return
+                if trouble.heard and heard <= trouble.at < heard + len(asked):
+                    self._came(trouble)
+                    asked = self._garble(link, server, trouble, asked, trouble.at - heard)
+                    if not asked:
+                        return
+                heard += len(asked)
                 server.sendall(asked)
             if server in readable:
                 said = server.recv(_PIECE)
                 self.said[index] += said
-                if trouble.kind != "none" and passed <= trouble.at < passed + max(len(said), 1):
+                if trouble.kind != "none" and not trouble.heard and passed <= trouble.at < passed + max(len(said), 1):
                     self._came(trouble)
                     said = self._spoil(link, trouble, said, trouble.at - passed)
                     if not said:
@@ -126,6 +134,15 @@ class Chaos:
                 passed += len(said)
                 with self._lock:
                     self.passed += len(said)
+
+    def _garble(self, link: socket.socket, server: socket.socket, trouble: Trouble, asked: bytes, place: int) -> bytes:
+        """What the server is to hear instead of `asked`, where the connection goes on."""
+        if trouble.kind == "flip":
+            return asked[:place] + bytes([asked[place] ^ 1]) + asked[place + 1 :]
+        server.sendall(asked[:place])
+        if trouble.kind == "reset":
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        return b""
 
     def _spoil(self, link: socket.socket, trouble: Trouble, said: bytes, place: int) -> bytes:
         """What is to be sent instead of `said`, where the connection goes on."""

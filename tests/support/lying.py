@@ -65,7 +65,7 @@ Handler = Callable[[Seen], Answer]
 @dataclass(repr=False)  # hypothesis prints fixtures, and this one grows
 class Lying:
     """`with Lying() as server: server.on("/v2/", Answer(200))`. Answers of a path are used up in order, the last
-    one stays. Paths that nobody told about are 404."""
+    one stays. Paths that nobody told about are 404, or `otherwise`."""
 
     tls: ssl.SSLContext | None = None
     address: str = "127.0.0.1"
@@ -77,6 +77,8 @@ class Lying:
     handshakes: int = 0
     agreed: list[str | None] = field(default_factory=list)  # by ALPN, of those
     _routes: dict[str, list[Answer | Handler]] = field(default_factory=dict)
+    otherwise: Answer | Handler = Answer(404)  # for paths that nobody told about
+    spill: Callable[[Seen], None] = field(default=lambda request: None)  # told of requests that were cut in their body
     _early: dict[str, Answer] = field(default_factory=dict)
     _deaf: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -204,6 +206,9 @@ class Lying:
         elif path not in self._early:
             body = _body(dict(headers), readline, read)
         seen = Seen(method, target, headers, body, time.monotonic(), certificate)
+        if path not in self._early and len(body) < int(dict(headers).get("content-length", "0")):
+            self.spill(seen)
+            raise ValueError("cut")
         with self._lock:
             self.seen.append(seen)
         return seen
@@ -219,7 +224,7 @@ class Lying:
 
     def _answer(self, request: Seen) -> Answer:
         with self._lock:
-            answers = self._routes.get(request.path) or [Answer(404)]
+            answers = self._routes.get(request.path) or [self.otherwise]
             chosen = answers.pop(0) if len(answers) > 1 else answers[0]
         return chosen if isinstance(chosen, Answer) else chosen(request)
 
@@ -240,13 +245,9 @@ class Lying:
 
 
 def _body(headers: dict[str, str], readline: Callable[[int], bytes], read: Callable[[int], bytes]) -> bytes:
-    """A request's body. ValueError if the connection ends before it does."""
+    """A request's body, or as much of it as came; ValueError if a chunked one is cut."""
     if headers.get("transfer-encoding") != "chunked":
-        length = int(headers.get("content-length", "0"))
-        body = read(length)
-        if len(body) < length:
-            raise ValueError("cut")
-        return body
+        return read(int(headers.get("content-length", "0")))
     body = b""
     while size := int(readline(100), 16):
         body += read(size)

@@ -160,7 +160,7 @@ class Authenticator:
         parameters = challenge.parameters
         secret = bool(credential.basic or credential.identity_token)
         realm = self._checked_realm(parameters["realm"], secret=secret)
-        service, scope = parameters.get("service", ""), parameters.get("scope", scope)
+        service, scope = parameters.get("service", ""), _widened(parameters.get("scope", scope), scope)
         key = (str(self._registry), realm.text, service, scope, credential.username, credential.source)
         fields = [("service", service)] if service else []
         if credential.identity_token:
@@ -194,6 +194,17 @@ class Authenticator:
     def lists(self, realm: Url) -> bool:
         """Whether the user allowed this token server by name."""
         return realm.authority in self._realm_hosts or f"{realm.host}:{realm.port}" in self._realm_hosts
+
+
+def _widened(asked: str, needed: str) -> str:
+    """The scope of a challenge, with what else will be needed of the same things: a registry that is asked whether it
+    has a blob only wants a token to pull with, and would want another for each that is pushed (token.md, "Scope")."""
+    wanted = [part.rpartition(":") for part in needed.split(" ")]
+    parts = []
+    for thing, colon, actions in (part.rpartition(":") for part in asked.split(" ")):
+        more = [action for name, _, each in wanted if name == thing for action in each.split(",")]
+        parts.append(thing + colon + ",".join(dict.fromkeys([*actions.split(","), *more])))
+    return " ".join(parts)
 
 
 def _same_owner(registry: str, realm: str) -> bool:

@@ -138,6 +138,11 @@ class Location:
             raise Usage(f"reference {text[:140]!r}: expected {transport}:PATH[:name]")
         return cls(transport, path=path, name=name)
 
+    @property
+    def asked(self) -> str:
+        """What to ask its source for: a digest, a tag, or the name inside a file."""
+        return self.reference.target if self.reference else self.name
+
     def __str__(self) -> str:
         if self.transport in ("docker", "v1"):
             return f"{self.transport}://{self.reference}"

@@ -16,13 +16,11 @@ from ..model.document import Document
 from ..model.limits import MANIFEST_BYTES
 from ..streams import read_limited
 from ..verify import found_digest
-from .answers import expect
+from .answers import Warnings, expect
 from .body import ResumingBody
 from .paging import tags
 
 _ACCEPT = ", ".join(media.ACCEPT)
-# distribution-spec 1.1, "Warnings": a client may stop at 4096 bytes
-_WARNING_BYTES = 4096
 SIZE_DIGITS = 18  # as many as surely fit 63 bits
 
 
@@ -41,7 +39,7 @@ class Registry:
         self._repository = repository
         self._client = client
         self._job = job or Job()
-        self._warned: set[str] = set()
+        self._warnings = Warnings(client, host)
 
     @property
     def origin(self) -> str:
@@ -123,19 +121,8 @@ class Registry:
             repository=self._repository,
             job=job,
         )
-        if answer.own:
-            self._show_warnings(answer.headers, job)
+        self._warnings.show(answer, job)
         return answer
-
-    def _show_warnings(self, headers: Headers, job: Job) -> None:
-        """`Warning: 299 - "text"`: shown once, never acted upon."""
-        for value in headers.all("warning"):
-            text = self._client.conceal(self._host, value.removeprefix("299 - ").strip('"'))
-            if not value.startswith("299 - ") or not text.isprintable() or text in self._warned:
-                continue
-            if sum(map(len, self._warned)) + len(text) <= _WARNING_BYTES:
-                self._warned.add(text)
-                job.progress(Event("note", subject=self._host, text=f"{self._host} warns: {text}"))
 
 
 def _checked(raw: bytes, reference: str, headers: Headers, what: str) -> Document:
