@@ -57,6 +57,10 @@ class Archive:
     def __contains__(self, name: str) -> bool:
         return os.fsencode(name) in self._members
 
+    def names(self) -> list[str]:
+        """Of all files and links, as `open` takes them."""
+        return [os.fsdecode(name) for name in self._members]
+
     def close(self) -> None:
         """Idempotent. Open windows must not be read any more."""
         self._file.close()

@@ -120,7 +120,7 @@ class DockerArchive:
             if "repositories" in self._archive:
                 raise Unsupported(
                     f"{self.origin}: saved by a Docker before 1.10, without manifest.json",
-                    hint="load it into a newer Docker and save it again",
+                    hint="orlop job load < FILE takes it",
                 )
             hint = "it is an oci-archive:" if "oci-layout" in self._archive else ""
             raise Invalid(f"{self.origin}: not a docker archive: there is no manifest.json", hint=hint)

@@ -76,3 +76,5 @@ SIGNATURES = 16
 V1_JSON_BYTES = 1 * MIB
 # ancestors of a version 1 image (PA18); Docker refused to run more.
 V1_PARENTS = 127
+# image JSON of all images of one archive: it is held while the archive is read, and parsed takes five times as much.
+ARCHIVE_IMAGES_BYTES = 8 * MIB

@@ -83,13 +83,13 @@ class _Writer:
             name = (path or b".") + b"/" if inode.kind is Kind.DIRECTORY else path
             first = self._names.get(inode)
             if first is not None:
-                self._put(_member(name, inode, Kind.HARDLINK, first))
+                self._put(member_header(name, inode, Kind.HARDLINK, first))
                 continue
             if inode.kind is not Kind.DIRECTORY and inode.links > 1:
                 self._names[inode] = path
             if inode.kind not in _TYPES:
                 raise Unsupported(f"tar: {shown(path)} is a {inode.kind.name.lower()}, which tar cannot hold")
-            self._put(_member(name, inode, inode.kind, inode.link))
+            self._put(member_header(name, inode, inode.kind, inode.link))
             if inode.kind is Kind.FILE and inode.size:
                 self._copy(path, inode)
         self._put(bytes(2 * BLOCK))
@@ -113,7 +113,7 @@ class _Writer:
         self._size += len(data)
 
 
-def _member(name: bytes, inode: Inode, kind: Kind, link: bytes) -> bytes:
+def member_header(name: bytes, inode: Inode, kind: Kind, link: bytes) -> bytes:
     """The header of a member, behind its extended header if it needs one."""
     size = inode.size if kind is Kind.FILE else 0
     seconds, nanoseconds = divmod(inode.mtime_ns, _SECOND)
