@@ -21,6 +21,7 @@ ALL = sorted(ENTRIES)
 FEWEST = {
     "bundle": ["x", "/nowhere"],
     "completion": ["bash"],
+    "copy": ["x", "y"],
     "tag": ["x", "y"],
     "unpack": ["x", "/nowhere"],
 }
@@ -99,7 +100,7 @@ def test_an_option_after_the_command_wins(orlop: Orlop, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["pul"], "no such command 'pul'; did you mean 'pull'?"),
+        (["pul"], "no such command 'pul'; did you mean 'pull' or 'push'?"),
         (["umnt", "x"], "did you mean 'umount' or 'untag'?"),
         (["zzz"], "no such command 'zzz'"),
         (["zzz"], "orlop: no such command 'zzz'; orlop --help\n"),

@@ -29,6 +29,7 @@ from orlop.job import Event, EventKind
 from orlop.materialise import Mounted, Unpacked
 from orlop.model import limits, sandbox
 from orlop.model.reference import TRANSPORTS
+from orlop.push import Pushed
 from orlop.rootfs.programs import NoProgram, NotExecutable
 from orlop.store import Store
 from orlop.transfer import Planned, Pulled
@@ -44,7 +45,7 @@ FILES = [
 REFERENCE = (HOME / "docs" / "reference.md").read_text(encoding="utf-8")
 SECURITY = (HOME / "docs" / "security.md").read_text(encoding="utf-8")
 README = (HOME / "README.md").read_text(encoding="utf-8")
-VALUES = (Pulled, Planned, Image, Listed, Mounted, Unpacked, Collected, Checked, Finding, Usage)
+VALUES = (Pulled, Planned, Pushed, Image, Listed, Mounted, Unpacked, Collected, Checked, Finding, Usage)
 PLACE = "docker.io/library/debian:12"  # what the README's example pulls
 
 _OPTION = re.compile(r"`(-[^` ]+)(?: [^`]*)?`")

@@ -52,6 +52,7 @@ class App:
     network: dict[str, Any] = field(default_factory=dict, repr=False)  # fields of settings.Network
     changes: dict[str, Any] = field(default_factory=dict)  # fields of Settings
     fetching: bool = False  # what is done now goes on there if it is done again
+    sending: bool = False  # the same, with what is kept being elsewhere
     secrets: set[str] = field(default_factory=set, repr=False)
     _settings: Settings | None = field(default=None, repr=False)
     _store: Store | None = None

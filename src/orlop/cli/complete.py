@@ -34,6 +34,7 @@ _orlop_completion() {
 complete -o nosort -F _orlop_completion orlop
 """
 _FILES = tuple(source for source in SOURCES if not source.endswith("//"))
+_STORE = "store:"
 _SPECIAL = re.compile(r"([\s\"'\\$`;&|<>()*?\[\]#~!{}])")
 
 
@@ -90,6 +91,25 @@ def references(app: App, word: str) -> list[str]:
     if transport:
         return [transport + path for path in _paths(word.removeprefix(transport), directories=transport == "oci:")]
     return [*names(app, word), *(each for each in SOURCES if each.startswith(word) and each != "v1://")]
+
+
+def sources(app: App, word: str) -> list[str]:
+    """The same without names alone, which mean registries, but with those behind `store:`."""
+    if word.startswith(_STORE):
+        return stored(app, word)
+    own = set(names(app, word))
+    return [each for each in references(app, word) if each not in own] + [_STORE] * _STORE.startswith(word)
+
+
+def destinations(app: App, word: str) -> list[str]:
+    """Where images can be sent. Names of the store are where others of the same kind may be."""
+    if word.startswith(_STORE):
+        return stored(app, word)
+    return [*names(app, word), *(each for each in ("docker://", _STORE) if each.startswith(word))]
+
+
+def stored(app: App, word: str) -> list[str]:
+    return [_STORE + name for name in names(app, word.removeprefix(_STORE))]
 
 
 def _paths(start: str, *, directories: bool) -> Iterable[str]:

@@ -99,6 +99,8 @@ def _usage(error: click.UsageError) -> Usage:
 def _report(error: Error, app: App) -> int:
     if isinstance(error, Cancelled) and app.fetching:
         error.hint = "what was fetched is kept; run it again to go on"
+    elif isinstance(error, Cancelled) and app.sending:
+        error.hint = "what has arrived stays there; run it again to go on"
     if isinstance(error, Partial):
         for each in error.errors:
             app.fail(each)

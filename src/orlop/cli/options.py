@@ -207,6 +207,18 @@ def complete_reference(context: click.Context, _parameter: click.Parameter, inco
     return references(context.ensure_object(App), incomplete)
 
 
+def complete_source(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    from .complete import sources
+
+    return sources(context.ensure_object(App), incomplete)
+
+
+def complete_destination(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    from .complete import destinations
+
+    return destinations(context.ensure_object(App), incomplete)
+
+
 def complete_path(_context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Left to the shell."""
     from click.shell_completion import CompletionItem

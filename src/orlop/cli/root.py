@@ -8,6 +8,7 @@ from .lazy import Commands, Entry
 
 SECTIONS = {
     "Fetch and look": ("pull", "images", "tags", "inspect", "history", "manifest", "config", "digest"),
+    "Send": ("push", "copy"),
     "Use": ("run", "mount", "umount", "unpack", "bundle", "export", "serve"),
     "Keep": ("tag", "untag", "rm", "gc", "fsck", "df"),
     "More": ("demo", "completion"),
@@ -22,6 +23,8 @@ ENTRIES = {
     "manifest": Entry("look", "manifest", "Print the bytes of a manifest or index."),
     "config": Entry("look", "config", "Print the bytes of an image's config."),
     "digest": Entry("look", "digest", "Print the digest that a name points at."),
+    "push": Entry("push", "push", "Send an image of the store to a registry."),
+    "copy": Entry("push", "copy", "Copy an image from anywhere to a registry or the store."),
     "run": Entry("launch", "run", "Run a command in an image."),
     "mount": Entry("roots", "mount", "Show an image as a read-only directory."),
     "umount": Entry("roots", "umount", "Undo a mount."),
