@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from .intake import Intake
     from .materialise import Materialise
     from .transfer import Transfer
+    from .v1.graph import Graph
+    from .v1.tags import TagStore
 
 
 class Parts:
@@ -105,3 +107,15 @@ class Parts:
         from .collect import Collect
 
         return Collect(self.disk, self.locks, self.blobs, self.derived, self.names, self.catalog, self.materialise)
+
+    @cached_property
+    def graph(self) -> Graph:
+        from .v1.graph import Graph
+
+        return Graph()
+
+    @cached_property
+    def tags(self) -> TagStore:
+        from .v1.tags import TagStore
+
+        return TagStore()

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from .materialise import Mounted, Unpacked
     from .push import Pushed
     from .transfer import Planned, Pulled
+    from .v1.graph import Graph
+    from .v1.tags import TagStore
 
 NetworkMode = Literal["host", "none"]
 DriverName = Literal["auto", "erofs", "overlay", "directory"]
@@ -199,6 +201,18 @@ class Store:
             raise NotFound(f"blob {digest}: not in the store")
         return Path(self._parts.blobs.path(digest)), size
 
+    # -- version 1 images -----------------------------------------------------------------------------------
+
+    @property
+    def graph(self) -> Graph:
+        """Images by version 1 ID."""
+        return self._parts.graph
+
+    @property
+    def tags(self) -> TagStore:
+        """Names of version 1 images."""
+        return self._parts.tags
+
     # -- name ----------------------------------------------------------------------------------------------
 
     def tag(self, source: str, new: str) -> Digest:
@@ -351,7 +365,7 @@ class Store:
 
         return Copying(self._parts, self.settings, fetch)
 
-    def _choice(self, platform: str | None) -> graph.Choice:
+    def _choice(self, platform: str | None) -> Platform | None:
         if platform == "all":
             return None
         return Platform.parse(platform) if platform else self.settings.platform

@@ -1,0 +1,1 @@
+"""The jobs of Docker's engine, over a store."""
