@@ -68,6 +68,8 @@ def header(
     major: int | bytes = 0,
     minor: int | bytes = 0,
     prefix: str | bytes = b"",
+    uname: bytes = b"",
+    gname: bytes = b"",
     checksum: bytes | None = None,
 ) -> bytes:
     """One header block. Number fields may be raw bytes; `checksum` None computes the right one."""
@@ -82,6 +84,7 @@ def header(
     block[156:157] = typeflag
     block[157:257] = raw(link)[:100].ljust(100, b"\0")
     block[257:265] = magic
+    block[265:329] = uname.ljust(32, b"\0") + gname.ljust(32, b"\0")
     if magic != V7:
         block[329:337] = field(major, 8)
         block[337:345] = field(minor, 8)
