@@ -26,6 +26,7 @@ from .ports import Lists, Source
 from .settings import Settings
 
 if TYPE_CHECKING:
+    from .blobs.spill import Spill
     from .check import Checked, Usage
     from .collect import Collected
     from .copying import Copying
@@ -200,6 +201,12 @@ class Store:
         if size is None:
             raise NotFound(f"blob {digest}: not in the store")
         return Path(self._parts.blobs.path(digest)), size
+
+    def spool(self) -> Spill:
+        """Room for bytes that are not in the store yet. They go with `close`, or with this process."""
+        from .blobs.spill import Spill
+
+        return Spill(self._parts.disk, self._parts.session.scratch())
 
     # -- version 1 images -----------------------------------------------------------------------------------
 

@@ -21,10 +21,22 @@ serve(view, sys.argv[3], 0, ready=lambda where: print(where, flush=True), drain=
       stall=float(sys.argv[5]))
 """
 
+_PUSHES = """
+import sys
+from orlop.serve.server import serve
+from orlop.serve.stores import StoreView
+from orlop.serve.v1.app import VersionOne
+from orlop.store import Store
+with Store.open(sys.argv[1]) as store:
+    first = VersionOne(store, writable=True, limit=int(sys.argv[2]), stale=float(sys.argv[3]))
+    serve(StoreView(store), "127.0.0.1", 0, ready=lambda where: print(where, flush=True), version_one=first,
+          stall=float(sys.argv[4]))
+"""
+
 
 @dataclass(frozen=True)
 class Served:
-    """`address` is host:port; `process` is stopped by whoever leaves `serve_layout`."""
+    """`address` is host:port; `process` is stopped by whoever leaves the context."""
 
     address: str
     process: subprocess.Popen[str]
@@ -49,10 +61,36 @@ def serve_layout(
     `descriptors` is how many the server may have, 0 for as many as it likes. The end is SIGTERM, and the process
     must then end by itself with status 0 within 20 seconds.
     """
-    environment = {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry), "PATH": os.defpath}
     run = [sys.executable, "-c", _CODE, str(path), repository, listen, str(drain), str(stall)]
     if descriptors:
         run = ["/bin/bash", "-c", f'ulimit -n {descriptors}; exec "$@"', "bash", *run]
+    with _running(run, {}) as served:
+        yield served
+
+
+@contextlib.contextmanager
+def serve_store(path: Path, *options: str) -> Iterator[Served]:
+    """`orlop serve` of the store at `path` on a free port."""
+    run = [sys.executable, "-m", "orlop", "--store", str(path), "serve", "--listen", "127.0.0.1:0", *options]
+    with _running(run, {"HOME": str(path.parent)}) as served:
+        yield served
+
+
+@contextlib.contextmanager
+def serve_pushes(path: Path, *, limit: int = 1 << 40, stale: float = 60.0, stall: float = 120.0) -> Iterator[Served]:
+    """The same with version 1 and pushes, and with bounds that a test reaches: see `VersionOne` and `serve`."""
+    run = [sys.executable, "-c", _PUSHES, str(path), str(limit), str(stale), str(stall)]
+    with _running(run, {"HOME": str(path.parent)}) as served:
+        yield served
+
+
+@contextlib.contextmanager
+def _running(run: list[str], environment: dict[str, str]) -> Iterator[Served]:
+    environment = {
+        "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
+        "PATH": os.defpath,
+        **environment,
+    }
     process = subprocess.Popen(run, stdout=subprocess.PIPE, text=True, env=environment)
     assert process.stdout is not None
     with process, process.stdout as stdout:

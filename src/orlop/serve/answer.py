@@ -1,4 +1,4 @@
-"""Requests and answers of the read-only registry as values, without I/O (distribution-spec 1.1; RFC 9110)."""
+"""Requests and answers of the registries as values, without I/O (distribution-spec 1.1; RFC 9110)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 _RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})", re.ASCII)
 # SV13: whatever a blob says it is, no browser may run it from here
@@ -53,6 +54,26 @@ class Answer:
         """With those every answer has. A 304 has no Content-Length, as it has no body to speak of."""
         length = () if self.status == 304 else (("content-length", str(self.length)),)
         return [*self.headers, *length, *_ALWAYS]
+
+
+class Incoming(Protocol):
+    """Where the body of a request goes, in pieces. One call at a time, from any thread; none of them raises."""
+
+    def write(self, data: bytes, /) -> Answer | None:
+        """An answer refuses the rest; nothing else is called after it."""
+
+    def finish(self) -> Answer:
+        """The body has come whole."""
+
+    def abandon(self) -> None:
+        """It will not: the client went away, sent nonsense, or took too long."""
+
+
+class Site(Protocol):
+    """What the server runs. Safe from any thread."""
+
+    def open(self, request: Request) -> Answer | Incoming:
+        """Never raises. A body is read only if it is asked for."""
 
 
 def json_answer(status: int, value: object, *headers: tuple[str, str]) -> Answer:

@@ -28,6 +28,10 @@ class Registry:
     def __init__(self, view: View) -> None:
         self._view = view
 
+    def open(self, request: Request) -> Answer:
+        """`Site`: no request has a body that is read."""
+        return self.answer(request)
+
     def answer(self, request: Request) -> Answer:
         """Never raises: errors of the library become their status and code, others 500 and a line in the log."""
         try:

@@ -13,20 +13,20 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Busy, Denied, Unsupported, Usage, of_system
-from .answer import Answer, Request, Slice
+from .answer import Answer, Incoming, Request, Site
 from .app import Registry
+from .receiving import BODIES, Application
 from .view import View
 
 if TYPE_CHECKING:
-    from granian._granian import RSGIHTTPProtocol as HTTPProtocol
-    from granian.rsgi import Scope
+    from .v1.app import VersionOne
 
 _THREADS = 8  # views read small files and a catalog; the bytes of blobs are sent by granian itself
 _BACKLOG = 512
 _HEADER_BYTES = 32 << 10
 # left to itself granian takes as many as its backlog, 128, and idle ones keep all others out (RX08)
 _CONNECTIONS = 4096
-_OTHER_DESCRIPTORS = 64  # the store's, the catalog's, the event loop's
+_OTHER_DESCRIPTORS = 64 + BODIES  # the store's, the catalog's, the event loop's; one of each body being spooled
 _HEADER_MILLISECONDS = 10_000  # for a request to come whole, and for the next one on a kept connection
 _SETTLE = 0.2  # seconds
 
@@ -39,16 +39,17 @@ def serve(
     port: int,
     *,
     ready: Callable[[str], None],
+    version_one: VersionOne | None = None,
     insecure_public: bool = False,
     drain: float = 10.0,
     stall: float = 120.0,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then finish the answers under way, for at most `drain` seconds. Blocks; main
-    thread only.
+    """Serve `view` as a registry of version 2, and `version_one` beside it, until SIGTERM or SIGINT; then finish the
+    answers under way, for at most `drain` seconds. Blocks; main thread only.
 
     `port` 0 takes a free one. `ready` is called once, with `host:port`, when connections are taken. A client that
-    takes nothing of its answer for `stall` seconds is cut off. There is no authentication yet: an address that is
-    not loopback is a `Usage` error unless `insecure_public`.
+    takes nothing of its answer, or sends next to nothing of its request, for `stall` seconds is cut off. There is no
+    authentication yet: an address that is not loopback is a `Usage` error unless `insecure_public`.
     `Busy` if the port is taken, `Denied`, `Unsupported` without granian.
     """
     try:
@@ -56,11 +57,18 @@ def serve(
     except ImportError as error:
         raise Unsupported("serve: granian is not installed", hint="pip install 'orlop[serve]'") from error
     with _listening(address, port, insecure_public, stall) as listening:
-        asyncio.run(_run(Server, Registry(view), listening, ready, drain))
+        registry: Site = Registry(view)
+        site = registry if version_one is None else _Both(version_one, registry)
+        asyncio.run(_run(Server, site, listening, ready, drain, stall))
 
 
 async def _run(
-    server_class: type[Any], registry: Registry, listening: socket.socket, ready: Callable[[str], None], drain: float
+    server_class: type[Any],
+    site: Site,
+    listening: socket.socket,
+    ready: Callable[[str], None],
+    drain: float,
+    stall: float,
 ) -> None:
     from granian.constants import HTTPModes
     from granian.http import HTTP1Settings
@@ -68,7 +76,7 @@ async def _run(
     host, port = listening.getsockname()[:2]
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="serve") as pool:
         server = _on(server_class, listening)(
-            _Application(registry, pool),
+            Application(site, pool, stall),
             address=host,
             port=port,
             http=HTTPModes.http1,
@@ -125,29 +133,15 @@ def _on(server_class: type[Any], listening: socket.socket) -> Any:
     return OnSocket
 
 
-class _Application:
-    """RSGI 1.x: one call a request; the registry is asked in a thread."""
+class _Both:
+    """Two registries at one address, told apart by path."""
 
-    def __init__(self, registry: Registry, pool: ThreadPoolExecutor) -> None:
-        self._registry = registry
-        self._pool = pool
+    def __init__(self, first: VersionOne, other: Site) -> None:
+        self._first = first
+        self._other = other
 
-    async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
-        headers = {name: scope.headers.get(name, "") for name in ("range", "if-range", "if-none-match")}
-        given = {name: value for name, value in headers.items() if value}
-        request = Request(scope.method, scope.path, scope.query_string, given)
-        loop = asyncio.get_running_loop()
-        _send(await loop.run_in_executor(self._pool, self._registry.answer, request), request.method, protocol)
-
-
-def _send(answer: Answer, method: str, protocol: HTTPProtocol) -> None:
-    headers, body = answer.all_headers, answer.body
-    if method == "HEAD" or answer.status == 304 or answer.length == 0:
-        protocol.response_empty(answer.status, headers)
-    elif isinstance(body, Slice):
-        protocol.response_file_range(answer.status, headers, str(body.path), body.start, body.end)
-    else:
-        protocol.response_bytes(answer.status, headers, body)
+    def open(self, request: Request) -> Answer | Incoming:
+        return (self._first if self._first.serves(request.path) else self._other).open(request)
 
 
 def _listening(address: str, port: int, insecure_public: bool, stall: float) -> socket.socket:

@@ -1,0 +1,136 @@
+"""What a registry of version 1 has to show: images by ID, repositories and their tags, as names in URLs."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+from ...errors import NotFound, Usage
+from ...job import Job
+from ...model.reference import DEFAULT_HOST, Reference, is_repository
+from ...model.v1 import ImageId, PayloadHasher
+from ...store import Store
+from ...v1.graph import Node
+from ..view import served_as
+from .replies import Refusal, text
+
+_CHECKSUMS = 4096  # remembered
+_READ = 1 << 20
+# an empty tar: what an image without a layer has for one
+EMPTY_LAYER = b"\0" * 1024
+
+Tags = dict[str, ImageId]
+
+
+class Shelf:
+    """Of one store, read anew at each request. Safe from any thread."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._guard = threading.Lock()
+        self._checksums: OrderedDict[str, str] = OrderedDict()
+
+    def node(self, image: ImageId) -> Node | None:
+        graph = self.store.graph
+        return graph.get(image) if graph.exists(image) else None
+
+    def found(self, image: ImageId) -> Node:
+        """404."""
+        node = self.node(image)
+        if node is None:
+            raise Refusal(404, "Image not found")
+        return node
+
+    def ancestry(self, image: ImageId) -> list[ImageId]:
+        """The image first, its oldest ancestor last."""
+        return [node.image.id for node in reversed(self.store.graph.chain(image))]
+
+    def layer(self, node: Node) -> tuple[Path, int] | None:
+        """The file and size of its layer, as it came; None if it has none."""
+        if node.layer is None:
+            return None
+        try:
+            return self.store.blob(node.layer.digest)
+        except NotFound:
+            raise Refusal(404, "Image not found") from None  # collected since the image was looked up
+
+    def checksum(self, node: Node) -> str:
+        """sha256 of its JSON, a line feed and its layer as it is served. What came with another sum, or none, is
+        read once."""
+        if node.layer is not None and node.checksum.startswith("sha256:"):
+            return node.checksum
+        key = f"{node.image.id} {node.manifest.digest}"
+        with self._guard:
+            if key in self._checksums:
+                self._checksums.move_to_end(key)
+                return self._checksums[key]
+        hasher = PayloadHasher(node.image.raw)
+        if node.layer is None:
+            hasher.write(EMPTY_LAYER)
+        else:
+            with self.store.graph.open_layer(node) as stream:
+                while data := stream.read(_READ):
+                    hasher.write(data)
+        with self._guard:
+            self._checksums[key] = str(hasher)
+            if len(self._checksums) > _CHECKSUMS:
+                self._checksums.popitem(last=False)
+        return str(hasher)
+
+    def repositories(self) -> dict[str, Tags]:
+        """Every repository under each name that `served_as` gives it; what is `docker.io`'s comes first."""
+        shown: dict[str, Tags] = {}
+        known = self.store.tags.all()
+        for name, reference in sorted(((name, Reference.parse(name)) for name in known), key=_docker_first):
+            for served in served_as(reference):
+                for tag, image in known[name].items():
+                    shown.setdefault(served, {}).setdefault(tag, image)
+        return shown
+
+    def tags(self, repository: str) -> Tags | None:
+        """None if there is no such repository."""
+        return self.repositories().get(repository)
+
+    def set_tag(self, repository: str, tag: str, image: ImageId) -> None:
+        """The tag moves if it is taken. Durable when it returns."""
+        self.store.tags.set(_own(repository), tag, image, force=True)
+
+    def delete(self, repository: str, tag: str = "") -> None:
+        """A tag, or all of them. 404; 403 if it is shown here, but another registry's."""
+        tags = self.tags(repository)
+        if tags is None:
+            raise Refusal(404, "Repository not found")
+        if tag and tag not in tags:
+            raise Refusal(404, f"Tag not found: {tag}")
+        try:
+            self.store.tags.delete(_own(repository), tag)
+        except NotFound as error:
+            raise Refusal(403, f"Repository {repository} came from another registry, it is not changed here") from error
+
+    def job(self) -> Job:
+        return Job(workers=1)
+
+
+def _docker_first(named: tuple[str, Reference]) -> tuple[bool, str]:
+    name, reference = named
+    return reference.host != DEFAULT_HOST, name
+
+
+def _own(repository: str) -> str:
+    """The name in the store of what is pushed as `repository`. 400 for one that would be another host's."""
+    reference = Reference.parse(repository)
+    if reference.host != DEFAULT_HOST or reference.repository != repository:
+        raise Refusal(400, f"Invalid repository name ({text(repository)}): it starts with a host")
+    return repository.removeprefix("library/")
+
+
+def repository_name(path: str) -> str:
+    """`solo` is `library/solo`. 400 for what is no name."""
+    name = path if "/" in path else f"library/{path}"
+    try:
+        if is_repository(name):
+            return Reference(DEFAULT_HOST, name).repository
+    except Usage:
+        pass  # too long
+    raise Refusal(400, f"Invalid repository name ({text(path)})")
