@@ -39,6 +39,7 @@ class Network:
     no_proxy: str = ""
     certificate_dirs: tuple[Path, ...] = (Path("/etc/docker/certs.d"), Path("/etc/containers/certs.d"))
     realm_hosts: frozenset[str] = frozenset()  # token servers allowed beyond the rule of http.auth
+    endpoint_hosts: frozenset[str] = frozenset()  # host[:port] that a registry of version 1 may send us on to
     timeout: float = 60.0  # seconds without a byte
     retries: int = 5
 
@@ -94,6 +95,7 @@ _KEYS: dict[str, type] = {
     "client_cert": str,
     "client_key": str,
     "realm_hosts": list,
+    "endpoint_hosts": list,
     "durability": str,
     "jobs": int,
     "runtime": str,
@@ -164,6 +166,7 @@ def _network(environment: Mapping[str, str], values: Mapping[str, Any], home: Pa
         https_proxy=either("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"),
         no_proxy=either("no_proxy", "NO_PROXY"),
         realm_hosts=frozenset(map(str, values.get("realm_hosts", ()))),
+        endpoint_hosts=frozenset(map(str, values.get("endpoint_hosts", ()))),
     )
 
 

@@ -115,6 +115,11 @@ class Authenticator:
         with self._lock:
             return set(self._issued)
 
+    def remember(self, secret: str) -> None:
+        """Another one to be kept out of messages."""
+        with self._lock:
+            self._issued.append(secret)
+
     def has(self, key: tuple[str, ...]) -> bool:
         """Whether there is a token for it that will hold for a while."""
         return bool(self._cached(key))
@@ -134,8 +139,8 @@ class Authenticator:
         if reply is None:
             return f"Bearer {self._cached(request.key)}"
         token, life = _token_of(reply, request.url, credential)
+        self.remember(token)
         with self._lock:
-            self._issued.append(token)
             self._tokens[request.key] = (token, began + life - min(_EARLY, life / 10))
         return f"Bearer {token}"
 

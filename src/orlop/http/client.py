@@ -152,6 +152,10 @@ class Client:
         """`text`, which the registry had a hand in, without the secrets that it was sent (CR10)."""
         return self._site(host).conceal(text)
 
+    def remember(self, host: str, secret: str) -> None:
+        """Keep a secret that the registry gave us out of messages about it."""
+        self._site(host).auth.remember(secret)
+
     def discreet(self, host: str) -> AbstractContextManager[None]:
         """Our errors leave it without such secrets."""
         return self._site(host).discreet()
@@ -167,6 +171,8 @@ class Client:
         repository: str = "",
         body: Sent = b"",
         again: bool | None = None,
+        authorization: str = "",
+        secret: bool = False,
         job: Job,
     ) -> Response:
         """One request to registry `host`, and the answer to it whatever its status, after all that could be tried.
@@ -176,7 +182,8 @@ class Client:
         anew for each attempt. GET and HEAD follow redirects, other methods only those that keep method and body (307,
         308). Tried again, up to `retries` times (the lower of job's and network's), is what may be repeated: `again`,
         by default what RFC 9110 calls idempotent; of others only what surely was not done, and any 5xx is an answer.
-        An answer that comes before the body was sent ends the sending. `Unavailable`, `Throttled`, `Denied` by a
+        An answer that comes before the body was sent ends the sending. An `authorization` is sent as it is, and 401 is
+        an answer then; a `secret` body follows no redirect. `Unavailable`, `Throttled`, `Denied` by a
         token server, `Invalid` answers, `Unsafe` redirects and realms, `Cancelled`; what reading the body raises.
         """
         site = self._site(host)
@@ -185,6 +192,9 @@ class Client:
             if url.origin != site.endpoint.url.origin:
                 raise Unsafe(f"{host}: refused to take {url} for a part of it: it is another origin")
             repeated = method in _IDEMPOTENT if again is None else again
+            if authorization:
+                fields = (*headers, ("Authorization", authorization))
+                return self._retried(_Request(method, url, fields, site.endpoint, body, repeated, secret), job)
             flow = site.auth.flow(scope, lambda: site.credential(repository))
             step = next(flow)
             while True:
@@ -193,7 +203,7 @@ class Client:
                     reply = self._token(site, step, job)
                 else:
                     own = (*headers, ("Authorization", step.authorization)) if step.authorization else tuple(headers)
-                    response = self._retried(_Request(method, url, own, site.endpoint, body, repeated), job)
+                    response = self._retried(_Request(method, url, own, site.endpoint, body, repeated, secret), job)
                     challenges = response.headers.all("www-authenticate") if response.own else ()
                     reply = Reply(response.status if response.own else 0, tuple(challenges))
                 try:

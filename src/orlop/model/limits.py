@@ -78,3 +78,8 @@ V1_JSON_BYTES = 1 * MIB
 V1_PARENTS = 127
 # image JSON of all images of one archive: it is held while the archive is read, and parsed takes five times as much.
 ARCHIVE_IMAGES_BYTES = 8 * MIB
+# what an index of version 1 answers: a list of images (100 bytes each), the tags of a repository
+V1_LIST_BYTES = 8 * MIB
+# tokens and endpoints of one answer; an index gave one of the first and two of the second
+V1_TOKENS = 16
+V1_ENDPOINTS = 16
