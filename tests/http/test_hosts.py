@@ -21,15 +21,46 @@ def test_docker_io_is_answered_by_another_machine() -> None:
         (set(), "https://reg:5000/", True),
         ({"reg:5000"}, "http://reg:5000/", True),
         ({"https://reg:5000"}, "https://reg:5000/", False),
-        ({"reg"}, "https://reg:5000/", True),
-        ({"reg:5001", "https://reg"}, "https://reg:5000/", True),
+        ({"reg"}, "http://reg:5000/", True),
+        ({"https://reg"}, "https://reg:5000/", False),
+        ({"reg", "https://reg:5000"}, "https://reg:5000/", False),
+        ({"reg:5001", "https://reg:5002", "eg", "reg.example", "0.0.0.0/0"}, "https://reg:5000/", True),
     ],
 )
-def test_CR08_only_what_the_user_wrote_for_exactly_this_host_is_insecure(
-    insecure: set[str], url: str, verify: bool
-) -> None:
+def test_CR08_only_what_the_user_wrote_for_this_host_is_insecure(insecure: set[str], url: str, verify: bool) -> None:
     found = endpoint("reg:5000", Network(insecure=frozenset(insecure)))
     assert (found.url.text, found.trust.verify) == (url, verify)
+
+
+@pytest.mark.parametrize(
+    ("entry", "name", "plain"),
+    [
+        ("registry.example", "registry.example", True),
+        ("registry.example", "registry.example:5000", True),
+        ("registry.example:5000", "registry.example:5000", True),
+        ("registry.example:5000", "registry.example", False),
+        ("registry.example", "other.registry.example", False),
+        ("10.1.2.3", "10.1.2.3:5000", True),
+        ("10.1.2.3", "10.1.2.4:5000", False),
+        ("10.0.0.0/8", "10.1.2.3:5000", True),
+        ("10.0.0.0/8", "11.1.2.3:5000", False),
+        ("10.0.0.0/8", "registry.example:5000", False),
+        ("fd00::/8", "[fd00::1]:5000", True),
+        ("fd00::/8", "[fe00::1]", False),
+        ("[fd00::1]", "[fd00::1]:5000", True),
+        ("10.0.0.0/99", "10.1.2.3", False),
+    ],
+)
+def test_F20_insecure_registries_are_listed_by_host_address_and_network_whatever_the_port(
+    entry: str, name: str, plain: bool
+) -> None:
+    found = endpoint(name, Network(insecure=frozenset({entry})))
+    assert (found.url.scheme, found.trust.verify) == ("http" if plain else "https", True)
+
+
+def test_F20_a_network_may_mean_tls_that_is_not_verified() -> None:
+    found = endpoint("10.1.2.3:5000", Network(insecure=frozenset({"https://10.0.0.0/8"})))
+    assert (found.url.scheme, found.trust.verify) == ("https", False)
 
 
 def test_CR08_loopback_is_no_exception() -> None:

@@ -142,8 +142,8 @@ def _credentials(value: str, app: App) -> dict[str, str]:
 
 
 def _host(value: str) -> str:
-    host = value.removeprefix("https://")
-    if "/" in host or not host:
+    host, slash, bits = value.removeprefix("https://").partition("/")
+    if not host or (slash and not bits.isdecimal()):
         raise click.UsageError(f"--insecure: expected HOST[:PORT] or https://HOST[:PORT], got {value!r}")
     return value.lower()
 

@@ -2,10 +2,12 @@
 
 TLS is verified always, but for what the user wrote into `Network.insecure`: `host[:port]` there means plain HTTP,
 `https://host[:port]` means TLS without verification. Neither is a fallback: nothing is ever tried twice (CR08).
+Without a port all ports of the host are meant, and `10.0.0.0/8` is every address in it that a reference spells out.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,12 +40,41 @@ class Endpoint:
 def endpoint(name: str, network: Network) -> Endpoint:
     """`name` is `host[:port]` as in a reference. Reads the certificate directories; `Invalid`, `Denied`."""
     machine = _MACHINES.get(name, name)
-    plain = name in network.insecure or machine in network.insecure
-    url = Url.parse(f"{'http' if plain else 'https'}://{machine}/")
-    if plain:
+    scheme, verify = _listed({name, machine}, network.insecure)
+    url = Url.parse(f"{scheme}://{machine}/")
+    if scheme == "http":
         return Endpoint(name, url, Trust())
-    verify = not {f"https://{name}", f"https://{machine}"} & network.insecure
     return Endpoint(name, url, _trust({name: None, machine: None}, verify, network))
+
+
+def _listed(names: Collection[str], insecure: Collection[str]) -> tuple[str, bool]:
+    """The scheme for a host, and whether TLS is verified. What names it with its port counts before the rest."""
+    bare = {_without_port(name) for name in names}
+    networks = [entry for entry in insecure if "/" in entry.removeprefix("https://")]
+    for hosts in (set(names), bare):
+        for scheme, prefix in (("http", ""), ("https", "https://")):
+            if any(f"{prefix}{host}" in insecure for host in hosts):
+                return scheme, False
+    for entry in networks:
+        if any(_within(host, entry.removeprefix("https://")) for host in bare):
+            return ("https" if entry.startswith("https://") else "http"), False
+    return "https", True
+
+
+def _without_port(name: str) -> str:
+    host, colon, port = name.rpartition(":")
+    return host if colon and port.isdecimal() and (":" not in host or host.endswith("]")) else name
+
+
+def _within(host: str, network: str) -> bool:
+    """Whether a host is written as an address of a network. Names are not looked up: whoever answers for a name
+    could take its TLS away."""
+    import ipaddress
+
+    try:
+        return ipaddress.ip_address(host.strip("[]")) in ipaddress.ip_network(network, strict=False)
+    except ValueError:
+        return False
 
 
 def _trust(names: dict[str, None], verify: bool, network: Network) -> Trust:
