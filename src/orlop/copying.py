@@ -9,7 +9,7 @@ from .errors import Unsupported, Usage
 from .graph import Choice, Plan
 from .images import local_name
 from .job import Job
-from .model.digest import Digest
+from .model.document import Document
 from .model.platform import Platform
 from .model.reference import Location, Reference
 from .parts import Parts
@@ -47,17 +47,21 @@ class Copying:
         start, end = Location.parse(source), Location.parse(destination)
         self._refuse_two_hosts(start, end)
         if start.transport == "store" and end.transport == "store":
-            return self._tag(source, end)
+            return self._tag(source.removeprefix("store:"), end)
         if start.transport == "store":
-            return self._send(str(start.reference), end, platform, job)
+            return self._send(source.removeprefix("store:"), end, platform, job)
         if end.transport == "store" and start.transport != "v1":
             return self._take(start, end, platform, job)
         if "v1" in (start.transport, end.transport):
             name = self._fetch(source, platform, job)
             return self._tag(name, end) if end.transport == "store" else self._send(name, end, platform, job)
         with open_source(start, self._settings, self._parts.disk, self._parts.session, job) as opened:
-            planned = plan(opened, start.asked, self._choice(platform), explicit=platform is not None, job=job)
-            return self._deliver(opened, planned, start.reference, end, job)
+            root = graph.read(opened, start.asked)
+            if not root.is_schema1:
+                planned = plan(opened, root, self._choice(platform), explicit=platform is not None, job=job)
+                return self._deliver(opened, planned, start.reference, end, job)
+        # what is sent then is what the store makes of it: hardly a registry takes the original
+        return self._send(self._fetch(source, platform, job), end, platform, job)
 
     def _send(self, reference: str, end: Location, platform: str | None, job: Job) -> Pushed:
         """An image of the store. Nothing of it is collected meanwhile."""
@@ -73,7 +77,7 @@ class Copying:
             lease.rely_on(planned.digests)
             return self._deliver(source, planned, came_from, end, job)
 
-    def _root(self, reference: str, platform: str | None) -> Digest:
+    def _root(self, reference: str, platform: str | None) -> Document:
         """What to send of a name in the store. `NotFound` if that is an index that was not pulled whole."""
         images = self._parts.images
         document = images.document(reference)
@@ -81,8 +85,8 @@ class Copying:
             there = graph.stored_documents(document.digest, self._parts.blobs.read)
             refuse_sparse(there, document.digest, Stored.origin)
         if platform == "all" or (platform is None and not document.is_index):
-            return document.digest
-        return images.image(reference, Platform.parse(platform) if platform else None).manifest.digest
+            return document
+        return images.image(reference, Platform.parse(platform) if platform else None).manifest
 
     def _deliver(self, source: Source, planned: Plan, near: Reference | None, end: Location, job: Job) -> Pushed:
         """`near`: where the blobs are as well, perhaps in the same registry."""
@@ -111,7 +115,7 @@ class Copying:
         return Pushed(pulled.name, pulled.digest, pulled.manifests, pulled.fetched, pulled.present, pulled.seconds)
 
     def _tag(self, reference: str, end: Location) -> Pushed:
-        tagged = self._parts.images.tag(reference.removeprefix("store:"), _name(end))
+        tagged = self._parts.images.tag(reference, _name(end))
         return Pushed(tagged.name, tagged.target.digest, (), 0, 0, 0.0)
 
     def _choice(self, platform: str | None) -> Choice:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from . import graph
-from .errors import NotFound, Unsupported
+from .errors import NotFound
 from .graph import Choice, Plan
 from .job import Event, Job, run_all
 from .model.descriptor import Descriptor
@@ -38,12 +38,9 @@ class Pushed:
     seconds: float
 
 
-def plan(source: Source, reference: str, choice: Choice, *, explicit: bool, job: Job) -> Plan:
+def plan(source: Source, root: Document, choice: Choice, *, explicit: bool, job: Job) -> Plan:
     """All that has to be there for an image to be whole: with a `choice` the manifest of that platform, else the
     index with all that is below it. `explicit`: the platform was asked for. `NotFound` if the source lacks a part."""
-    root = graph.read(source, reference)
-    if root.is_schema1:
-        raise Unsupported(f"{source.origin}: a manifest of schema 1 cannot be passed on", hint="pull it, then push it")
     found = graph.plan(source, root, choice, job)
     graph.check_platform(found, choice, explicit=explicit, job=job)
     if choice is not None:

@@ -19,7 +19,7 @@ from .model.document import Document
 
 
 class Stored:
-    """`ports.Source` and `Resolves` over a store. References are what people type, digests among them."""
+    """`ports.Source` over a store, by digests: what people type is for `images`."""
 
     origin = "the store"
 
@@ -28,11 +28,7 @@ class Stored:
         self._catalog = catalog
         self._images = images
 
-    def resolve(self, reference: str) -> Descriptor:
-        return self._images.resolve(reference).target
-
     def document(self, reference: str) -> Document:
-        """`reference` is a digest, as `resolve` knows it for names."""
         wanted = self._catalog.find(Digest(reference))
         if wanted is None:
             raise NotFound(f"manifest {reference}: not in the store", hint="pull the image again")

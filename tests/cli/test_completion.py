@@ -95,6 +95,12 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
         ("orlop pull oci-archive:x", "<pull><oci-archive:x.tar>"),
         ("orlop pull dock", "<pull><docker>"),
         ("orlop pull docker:", "<pull><docker://>"),
+        ("orlop push deb", "<push><debian:12>"),
+        ("orlop push debian:12 ghcr.io/owner/tools:2", "<push><debian:12><ghcr.io/owner/tools:2>"),
+        ("orlop push debian:12 docker:", "<push><debian:12><docker://>"),
+        ("orlop copy oci:la", "<copy><oci:layout>"),
+        ("orlop copy store:deb", "<copy><store:debian:12>"),
+        ("orlop copy store:debian:12 sto", "<copy><store:debian:12><store:>"),
         ("orlop umount /us", "<umount></usr/>"),
     ],
 )

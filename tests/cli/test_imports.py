@@ -23,8 +23,9 @@ ports settings store streams verify
 TAR = "tar tar.header tar.index tar.names tar.pax tar.reader"
 INTAKE = f"{TAR} blobs.spill download intake tar.index_writer transfer"
 REGISTRY = """
-http http.addresses http.auth http.client http.connection http.credentials http.hosts http.proxies http.sending
-http.site http.throttle http.url http.wire registry registry.answers registry.body registry.paging registry.v2 sources
+http http.addresses http.auth http.client http.connection http.credentials http.head http.hosts http.proxies
+http.sending http.site http.throttle http.url http.wire registry registry.answers registry.body
+registry.paging registry.v2 sources
 """
 ROOTFS = """
 erofs erofs.format erofs.layout erofs.writer erofs.xattrs materialise rootfs rootfs.beside rootfs.choose

@@ -5,18 +5,21 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orlop.errors import Cancelled, Invalid, Mismatch, Throttled, Unavailable, Unsafe
+from orlop.errors import Cancelled, Denied, Invalid, Mismatch, Throttled, Unavailable, Unsafe
 from orlop.http.client import Client
 from orlop.http.sending import Sent, Upload
 from orlop.http.wire import Fault
 from orlop.job import Job
 from orlop.ports import Readable
+from orlop.settings import Network
 from orlop.streams import read_limited
 from tests.support.lying import CANARY, Answer, Lying, challenge, redirect
+from tests.support.registries import Authority, docker_config
 
 from .asking import SCOPE, client_for
 
@@ -202,11 +205,37 @@ def test_CR02_a_redirected_upload_takes_no_credential_along(server: Lying, other
     assert [request.header("content-length") for request in other.seen] == ["7"]
 
 
-def test_CR05_a_token_request_with_a_secret_in_its_body_is_not_redirected(server: Lying, other: Lying) -> None:
+@pytest.mark.parametrize("status", [307, 308])
+def test_CR05_a_token_request_with_a_secret_in_its_body_is_not_redirected(
+    server: Lying, other: Lying, tmp_path: Path, status: int
+) -> None:
+    """Neither elsewhere, which `other` would see, nor at all."""
     server.on(PLACE, challenge(f'Bearer realm="{server.url}/token",service="s"'))
-    server.on("/token", redirect(f"{other.url}/token", 307))
-    with client_for(server) as client, pytest.raises(Exception, match=r"token|redirect"):
+    server.on("/token", redirect(f"{other.url}/token", status))
+    network = Network(
+        insecure=frozenset({server.host}), authfile=docker_config(tmp_path, server.host, identity_token=CANARY)
+    )
+    with Client(network) as client, pytest.raises(Denied, match=f"token server answered {status}"):
         send(client, server, "PUT", b"content")
+    assert [CANARY.encode() in request.body for request in server.asked("/token")] == [True]
+    assert other.seen == []
+
+
+def test_over_tls_it_is_all_the_same(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    with Lying(tls=authority.server("127.0.0.1")) as server:
+        with Client(Network(ca_file=authority.file, retries=0, timeout=5.0)) as client:
+            server.on(PLACE, Answer(201))
+            for length in (None, len(LARGE)):
+                assert send(client, server, "PUT", Upload(Opened(LARGE).open, length))[0] == 201
+            assert [request.body for request in server.seen] == [LARGE, LARGE]
+            assert server.connections == 1
+            server.refuse(PLACE, Answer(413, b"quota"))
+            assert send(client, server, "PUT", Upload(Opened(LARGE * 2).open, None)) == (413, b"quota")
+        server.stop_reading("/deaf")
+        with Client(Network(ca_file=authority.file, retries=0, timeout=0.4)) as client:
+            with pytest.raises(Fault, match="takes no byte"):
+                client.request(server.host, "PUT", "/deaf", body=LARGE * 2, job=Job())
 
 
 def test_CR03_an_upload_to_another_origin_is_refused(server: Lying, other: Lying) -> None:

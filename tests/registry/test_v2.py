@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from orlop.errors import Denied, Error, Invalid, Mismatch, NotFound, Unavailable, Unsafe
 from orlop.http.client import Client
+from orlop.http.head import Headers
 from orlop.http.throttle import retry_after
-from orlop.http.wire import Headers
 from orlop.job import Event, Job
 from orlop.model import media
 from orlop.model.digest import Digest

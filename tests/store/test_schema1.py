@@ -15,6 +15,7 @@ from orlop.model.media import DOCKER_SCHEMA1_SIGNED
 from tests.acceptance.conftest import skopeo
 from tests.support.images import make_image, make_layer, write_layout
 from tests.support.lying import Answer, Lying, blob
+from tests.support.receiving import Receiving
 from tests.support.registries import docker_registry
 from tests.support.stores import opened
 from tests.support.trees import mounted_root
@@ -106,3 +107,15 @@ def test_PA12_a_changed_payload_or_signature_is_refused(tmp_path: Path, signed: 
             with pytest.raises(Error):
                 store.pull(f"{name}:1")
             assert store.names() == []
+
+
+@pytest.mark.peer
+def test_a_copy_to_another_registry_takes_what_it_is_converted_to(
+    tmp_path: Path, signed: tuple[bytes, dict[str, bytes]]
+) -> None:
+    with Lying() as source, Lying() as server, opened(tmp_path / "s", insecure=[source.host, server.host]) as store:
+        registry = Receiving(server)
+        place = _serve(source, *signed)
+        copied = store.copy(f"{place}:1", f"{server.host}/mine:1")
+        assert registry.tags["mine:1"].digest == copied.digest == store.digest(f"{place.removeprefix('docker://')}:1")
+        assert set(signed[1]) <= set(registry.blobs)

@@ -118,7 +118,8 @@ class Lying:
             self._routes[path] = list(answers)
 
     def refuse(self, path: str, answer: Answer) -> None:
-        """Answer when the head of a request is there, without reading its body, and hang up."""
+        """Answer when the head of a request is there, without reading its body, and hang up; where it is TLS, a moment
+        later, as servers do so that it can be read."""
         self._early[path] = answer
 
     def stop_reading(self, path: str) -> None:
@@ -176,7 +177,10 @@ class Lying:
             stream = link.makefile("rb")
             while (request := self._read(stream, link)) is not None:
                 answer = self._early.get(request.path) or self._answer(request)
-                if not self._send(link, request, answer) or request.path in self._early:
+                if not self._send(link, request, answer):
+                    break
+                if request.path in self._early:
+                    time.sleep(0.3 if self.tls else 0)
                     break
         except (OSError, ValueError):
             pass  # the client is free to leave at any time

@@ -23,13 +23,14 @@ from ..streams import read_limited
 from .auth import Reply, TokenRequest
 from .connection import Connections, Route
 from .credentials import Credential
+from .head import Fields, Head, Headers
 from .hosts import Endpoint, Trust
 from .proxies import proxy_for
 from .sending import Sent, Unreadable
 from .site import Site
 from .throttle import LONGEST_WAIT, Gate, back_off, refused, retry_after
 from .url import Url
-from .wire import Content, Fault, Fields, Head, Headers, Wire
+from .wire import Content, Fault, Wire
 
 AGENT = f"orlop/{__version__}"
 # methods that may be repeated when nobody knows whether it was done (RFC 9110 section 9.2.2)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from ..errors import Error, Throttled
 from ..job import Job
-from .wire import Headers
+from .head import Headers
 
 # a wait that someone at a terminal would still sit through; beyond it the error says how long
 LONGEST_WAIT = 120.0

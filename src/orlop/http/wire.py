@@ -7,15 +7,16 @@ and a least rate for bodies. It also saves the 35 ms of importing `email` and `s
 from __future__ import annotations
 
 import re
+import select
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from typing import TypeVar
 
 from ..errors import Invalid, Unavailable, Unsafe
 from ..job import Job
 from ..model.limits import HEADER_BYTES
+from .head import Fields, Head, parse
 from .sending import Sent, framing, pieces
 
 T = TypeVar("T", bound=bytes | int)
@@ -28,11 +29,7 @@ _RECEIVE = 64 << 10
 _RECORD = 16 << 10
 _GATHERED = 256 << 10
 _CHUNK_LINE = 4 << 10
-_STATUS = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [^\r\n]*)?")
-# white space around the value is stripped afterwards: to match it here as well takes the cube of the line's length
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00\r\n]*)")
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?")
-Fields = Sequence[tuple[str, str]]
 
 
 class Fault(Unavailable):
@@ -42,29 +39,6 @@ class Fault(Unavailable):
         super().__init__(f"{message} ({step})", hint=hint)
         self.step = step
         self.again = again
-
-
-class Headers:
-    """Header fields of an answer; names are matched without regard to case."""
-
-    def __init__(self, fields: Iterable[tuple[str, str]]) -> None:
-        self._fields = [(name.lower(), value) for name, value in fields]
-
-    def get(self, name: str, default: str = "") -> str:
-        """The first value of that name."""
-        return next(iter(self.all(name)), default)
-
-    def all(self, name: str) -> list[str]:
-        return [value for key, value in self._fields if key == name.lower()]
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    status: int
-    headers: Headers
-    length: int | None  # bytes of the body; None if only its end will tell
-    chunked: bool
-    lasting: bool  # the connection can be used again afterwards
 
 
 class Wire:
@@ -94,7 +68,7 @@ class Wire:
             self._link.settimeout(0)
             self._link.recv(1)  # nothing may come now: a byte is as bad as the end
             return False
-        except (BlockingIOError, _want_read()):
+        except _not_ready():
             return True
         except OSError:
             return False
@@ -134,8 +108,6 @@ class Wire:
         left = memoryview(data)
         while left:
             self.job.check()
-            if self._answered():
-                return False
             count = self._patiently(lambda: self._offer(left), None, sending=True)  # noqa: B023
             if not count:
                 return False
@@ -143,20 +115,29 @@ class Wire:
         return True
 
     def _offer(self, data: memoryview) -> int:
-        """As many bytes as it takes now; 0 if it has answered instead."""
+        """As many bytes as it takes now; 0 if it has answered instead. To hear that comes first: TLS that could not
+        send cannot be read any more."""
+        poller = select.poll()
+        poller.register(self._link, select.POLLIN | select.POLLOUT)
+        events = sum(event for _, event in poller.poll(1000 * min(SLICE, self._timeout)))
+        if events & ~select.POLLOUT and self._answered():
+            return 0
+        if not events & ~select.POLLIN:
+            raise TimeoutError
+        self._link.settimeout(0)
         try:
             return self._link.send(data)
-        except TimeoutError:
-            if self._answered():
-                return 0
-            raise
+        except _not_ready():
+            raise TimeoutError from None
+        finally:
+            self._link.settimeout(min(SLICE, self._timeout))
 
     def _answered(self) -> bool:
         """Whether the answer or the end of the connection is there. Interim answers are passed over."""
         self._link.settimeout(0)
         try:
             more = self._link.recv(_RECEIVE)
-        except (BlockingIOError, _want_read()):
+        except _not_ready():
             return False
         except OSError:
             return False  # to send will say so, better
@@ -188,7 +169,7 @@ class Wire:
         deadline = self._clock() + self._timeout
         self._waited, self._got = 0.0, 0
         for _ in range(8):
-            head = _parse(self._head_bytes(deadline), method, self.host)
+            head = parse(self._head_bytes(deadline), method, self.host)
             if head.status >= 200:
                 self.used = True
                 return head
@@ -335,46 +316,12 @@ class Content:
                 raise Unsafe(f"{self._wire.host}: trailers of more than {HEADER_BYTES} bytes")
 
 
-def _parse(data: bytes, method: str, host: str) -> Head:
-    first, *lines = data.split(b"\r\n")
-    status_line = _STATUS.fullmatch(first)
-    if status_line is None:
-        raise Invalid(f"{host}: does not answer in HTTP", hint="is it the right port, and is TLS wanted?")
-    fields = []
-    for line in lines:
-        field = _FIELD.fullmatch(line)
-        if field is None:
-            raise Invalid(f"{host}: a header is malformed")
-        fields.append((field[1].decode("ascii"), field[2].strip(b" \t").decode("latin-1")))
-    headers, status = Headers(fields), int(status_line[2])
-    closing = "close" in headers.get("connection").lower() or status_line[1] == b"0"
-    length, chunked = _framing(headers, host)
-    if method == "HEAD" or status < 200 or status in (204, 304):
-        length, chunked = 0, False
-    return Head(status, headers, length, chunked, not closing and (chunked or length is not None))
-
-
-def _framing(headers: Headers, host: str) -> tuple[int | None, bool]:
-    """Length and whether it is chunked (RFC 9112 section 6.3); two answers to that question are refused."""
-    lengths, codings = set(headers.all("content-length")), headers.all("transfer-encoding")
-    if codings:
-        if [coding.lower() for coding in codings] != ["chunked"] or lengths:
-            raise Invalid(f"{host}: Transfer-Encoding is {', '.join(codings)[:80]!r}, expected chunked and no length")
-        return None, True
-    if not lengths:
-        return None, False
-    length = lengths.pop()
-    if lengths or re.fullmatch(r"[0-9]{1,18}", length, re.ASCII) is None:
-        raise Invalid(f"{host}: Content-Length is {length[:40]!r}, expected one number of bytes")
-    return int(length), False
-
-
-def _want_read() -> type[OSError]:
-    """What a TLS socket raises when nothing is there; plain ones must not have to import ssl for it."""
+def _not_ready() -> tuple[type[OSError], ...]:
+    """What a socket that must not wait raises; plain ones must not have to import ssl for it."""
     import sys
 
     module = sys.modules.get("ssl")
-    return module.SSLWantReadError if module else BlockingIOError
+    return (BlockingIOError, module.SSLWantReadError, module.SSLWantWriteError) if module else (BlockingIOError,)
 
 
 def alert_hint(error: OSError) -> str:

@@ -11,11 +11,11 @@ from urllib.parse import quote
 
 from ..errors import Error, Invalid, Mismatch, Unavailable, Unsafe
 from ..http.client import Client, Response
+from ..http.head import Fields
 from ..http.sending import Sent
 from ..http.sending import Upload as Streamed
 from ..http.throttle import back_off
 from ..http.url import Url
-from ..http.wire import Fields
 from ..job import Event, Job
 from ..model import media
 from ..model.descriptor import Descriptor

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 
 from ..errors import Error, Invalid, Mismatch, Unavailable, Unsupported
 from ..http.client import Client, Response
-from ..http.wire import Headers
+from ..http.head import Headers
 from ..job import Event, Job
 from ..model import media
 from ..model.descriptor import Descriptor
