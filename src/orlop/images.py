@@ -96,7 +96,7 @@ class Images:
         """The manifest and config for a platform (None: the host's, or the only one there is)."""
         tagged = self.resolve(text)
         manifest = self._manifest(self.stored(tagged.target), platform)
-        config = self._config(manifest)
+        config = self.config(manifest)
         if platform is not None and platform.fit(config.platform) == 0 and config.platform.os != "unknown":
             raise NotFound(f"{text}: no {platform} in it", hint=f"it is {config.platform}")
         return Image(tagged.name, tagged.target, manifest, config, config.platform)
@@ -123,6 +123,15 @@ class Images:
                 stamped = replace(there, pulled=wanted.pulled)
             if self._catalog.swap(wanted.name, there.target.digest if there else None, stamped):
                 return stamped
+
+    def claim(self, wanted: Tagged) -> None:
+        """Name what nothing whole has the name of. `Conflict` if somebody was faster. Durable when it returns."""
+        self._blobs.sync_names()
+        there = self._catalog.resolve(wanted.name)
+        lost = there is not None and self._blobs.size(there.target.digest) is None
+        old = there.target.digest if there is not None and lost else None
+        if not self._catalog.swap(wanted.name, old, replace(wanted, updated=_now())):
+            raise Conflict("Image ID already exists")
 
     def check_claim(self, name: str, digest: Digest, origin: str) -> None:
         """A file may name its image, but `Conflict` if that would take the name from one that came from elsewhere."""
@@ -172,7 +181,8 @@ class Images:
             hint=f"pull it with --platform {child.platform or platform}",
         )
 
-    def _config(self, manifest: Document) -> ImageConfig:
+    def config(self, manifest: Document) -> ImageConfig:
+        """The config of a manifest. `NotFound`, `Invalid` if it is no image."""
         config = manifest.config
         raw = self._blobs.read(config.digest, CONFIG_BYTES) if config else None
         if config is not None and raw is None:

@@ -4,17 +4,14 @@ tar, index it. Overlapped in threads, one download a digest over all threads and
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from queue import Queue
 
 from .blobs.derived import DerivedFiles
 from .blobs.local import LocalBlobs
 from .blobs.partial import Partial, Partials
-from .blobs.spill import Spill
-from .disk.disk import SPACE, Disk
+from .disk.disk import Disk
 from .disk.locks import Locks
 from .disk.session import Session
 from .download import Download, Slots
@@ -23,18 +20,13 @@ from .graph import Leaf
 from .job import Event, Job
 from .model.descriptor import Descriptor
 from .model.digest import Digest
-from .model.limits import LAYER_PLAIN_BYTES
+from .plain import PlainTar, Tap, no_room
 from .ports import Readable, Source
 from .streams import CHUNK, Inflated
-from .tar.index_writer import IndexWriter
-from .tar.reader import read_entries
 from .verify import Verifier
 
-_BLOCK = 512
 # what is wrong with the content itself, not with getting it
-_WRONG = (Mismatch, Invalid, Unsafe, Unsupported)
-# plain chunks between the inflating and the writing thread
-_QUEUED = 4
+WRONG = (Mismatch, Invalid, Unsafe, Unsupported)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +139,7 @@ class Intake:
                 _side_by_side(receive, lambda child: content.run(partial.follow(child), child), partial, job)
                 partial.publish()
                 content.adopt()
-            except _WRONG as error:
+            except WRONG as error:
                 # what a source says instead of the bytes speaks against itself, not against what was kept
                 if error is not partial.failure:
                     partial.discard()
@@ -205,26 +197,23 @@ class _Opening:
         self._origin = origin
         self._diff_id = leaf.diff_id
         self._open = discover or (prepare and not intake.prepared(leaf))
-        self._plain: _PlainTar | None = None
+        self._plain: PlainTar | None = None
 
     def run(self, source: Readable, job: Job) -> None:
         """Read `source` to its end. `Mismatch` if it is not what the leaf says; that beats every other fault
         of the content, which would only follow from it."""
-        tap = _Tap(source, self._verifier, job)
+        tap = Tap(source, self._verifier, job)
         fault: Error | None = None
         if self._open:
             algorithm = self._diff_id.algorithm if self._diff_id else "sha256"
-            self._plain = _PlainTar(self._intake.disk, self._intake.scratch(), algorithm)
+            self._plain = PlainTar(self._intake.disk, self._intake.scratch(), algorithm)
             try:
                 self._plain.fill(Inflated(tap), job)
-            except _WRONG as error:
+            except WRONG as error:
                 fault = error
             except NoSpace as error:
-                raise NoSpace(
-                    f"layer {self._leaf.descriptor.digest} from {self._origin}: its plain tar does not fit, after "
-                    f"{self._plain.size} bytes of it: {error.message}",
-                    hint=f"free some space{SPACE}; orlop pull --download-only keeps layers as they come",
-                ) from error
+                what = f"layer {self._leaf.descriptor.digest} from {self._origin}"
+                raise no_room(what, self._plain.size, error) from error
         while tap.read(CHUNK):
             pass
         self._verifier.finish()
@@ -251,105 +240,6 @@ class _Opening:
     def close(self) -> None:
         if self._plain is not None:
             self._plain.close()
-
-
-class _PlainTar:
-    """A plain layer tar being written, hashed and indexed; padded to whole blocks for mounting."""
-
-    def __init__(self, disk: Disk, scratch: str, algorithm: str) -> None:
-        self._disk = disk
-        self._name = scratch
-        self._descriptor = disk.create(scratch)
-        self._algorithm = algorithm
-        self._hasher = hashlib.new(algorithm)
-        self.size = 0  # plain bytes so far
-        self._spill = Spill(disk, f"{scratch}.index")
-        self._index = IndexWriter(self._spill.write, self._spill.read)
-        self.digest = ""
-
-    def fill(self, plain: Readable, job: Job) -> None:
-        """All of `plain`; it is inflated in a thread of its own, while this one hashes, writes and indexes."""
-        with _Ahead(plain, job) as chunks:
-            self._index.add(read_entries(_Tap(chunks, self, job)))
-        self.digest = f"{self._algorithm}:{self._hasher.hexdigest()}"
-        if padding := -self.size % _BLOCK:
-            self._disk.write(self._descriptor, b"\0" * padding, self.size)
-
-    def write(self, data: bytes, /) -> None:
-        self._hasher.update(data)
-        self._disk.write(self._descriptor, data, self.size)
-        # writing it out is left to the kernel: begun now, the fsync of every blob would wait for it
-        self.size += len(data)
-        if self.size > LAYER_PLAIN_BYTES:
-            raise Unsafe(f"layer: more than {LAYER_PLAIN_BYTES} plain bytes")
-
-    def adopt(self, derived: DerivedFiles, diff_id: Digest) -> None:
-        derived.put("index", diff_id, self._index.parts(tar_size=self.size))
-        if self._algorithm == "sha256":
-            derived.adopt("tar", diff_id, self._name, size=self.size, sha256=self._hasher.hexdigest())
-        else:
-            derived.adopt("tar", diff_id, self._name)  # its mark has a sha256: read once more, for these few
-
-    def close(self) -> None:
-        self._spill.close()
-        self._disk.close(self._descriptor)
-        self._disk.remove(self._name)
-
-
-class _Tap:
-    """A `Readable` that shows everything it passes on to a sink first."""
-
-    def __init__(self, source: Readable, sink: Verifier | _PlainTar, job: Job) -> None:
-        self._source = source
-        self._sink = sink
-        self._job = job
-
-    def read(self, size: int, /) -> bytes:
-        self._job.check()
-        data = self._source.read(size)
-        if data:
-            self._sink.write(data)
-        return data
-
-
-class _Ahead:
-    """Reads a `Readable` in a thread of its own, a few chunks ahead."""
-
-    def __init__(self, source: Readable, job: Job) -> None:
-        self._source = source
-        self._job = job.child()
-        self._chunks: Queue[bytes | BaseException] = Queue(_QUEUED)
-        self._thread = threading.Thread(target=self._run, name="orlop-inflate", daemon=True)
-        self._ended = False
-
-    def __enter__(self) -> _Ahead:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._job.stop()
-        while self._thread.is_alive():
-            while not self._chunks.empty():
-                self._chunks.get_nowait()
-            self._thread.join(timeout=0.01)
-
-    def read(self, _size: int, /) -> bytes:
-        if not self._ended:
-            item = self._chunks.get()
-            if isinstance(item, BaseException):
-                raise item
-            self._ended = not item
-            return item
-        return b""
-
-    def _run(self) -> None:
-        try:
-            while data := self._source.read(CHUNK):
-                self._chunks.put(data)
-                self._job.check()
-            self._chunks.put(b"")
-        except BaseException as error:  # noqa: BLE001 -- handed over to the reading thread, which raises it
-            self._chunks.put(error)
 
 
 class _Reporting:

@@ -19,6 +19,8 @@ from .images import Images
 from .model.platform import Platform
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .catalog.names import Names
     from .catalog.sqlite import SqliteCatalog
     from .check import Check
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from .containers import Containers
     from .intake import Intake
     from .materialise import Materialise
+    from .job import Job
+    from .model.digest import Digest
     from .transfer import Transfer
     from .v1.graph import Graph
     from .v1.tags import TagStore
@@ -89,6 +93,34 @@ class Parts:
             self.session,
             lambda diff_ids, job: self.materialise.make_ready(diff_ids, job),
         )
+
+    @cached_property
+    def v1_graph(self) -> Graph:
+        from .v1.graph import Graph
+
+        def collect(job: Job, digests: Iterable[Digest]) -> None:
+            among = set(digests)
+            for digest in list(among):
+                among |= self.collect.below(digest)
+            self.collect.run(job, only=among)
+
+        return Graph(
+            self.disk,
+            self.locks,
+            self.session,
+            self.blobs,
+            self.derived,
+            self.catalog,
+            self.images,
+            self.intake,
+            collect,
+        )
+
+    @cached_property
+    def v1_tags(self) -> TagStore:
+        from .v1.tags import TagStore
+
+        return TagStore(self.catalog, self.images, self.v1_graph)
 
     @cached_property
     def materialise(self) -> Materialise:

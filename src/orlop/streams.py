@@ -7,8 +7,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, Protocol
 
-from .errors import Error, Invalid, Unsafe, Unsupported
-from .model.limits import INFLATE_FREE_BYTES, INFLATE_MEMBERS, INFLATE_RATIO, MIB, ZSTD_WINDOW_LOG
+from .errors import Error, Invalid, Unsafe
+from .model.limits import INFLATE_FREE_BYTES, INFLATE_MEMBERS, INFLATE_RATIO, MIB, XZ_MEMORY_BYTES, ZSTD_WINDOW_LOG
 from .ports import Readable
 
 CHUNK = 1 << 20
@@ -49,10 +49,10 @@ def read_limited(source: Readable, limit: int, *, what: str) -> bytes:
 class Inflated:
     """A `Readable` of the plain bytes of `source`, whatever its compression, told by its first bytes.
 
-    Concatenated gzip members and zstd frames are one stream; anything else behind them, a wrong checksum or
+    Concatenated gzip members, zstd frames and the like are one stream; anything else behind them, a wrong checksum or
     an early end is `Invalid`; more than 1,100 times the compressed size (beyond the first 64 MiB), over a million
     members, or a zstd window over 32 MiB is `Unsafe`.
-    `compression` is "gzip", "zstd" or "" once something was read.
+    `compression` is what `compression_of` says once something was read.
     """
 
     def __init__(self, source: Readable) -> None:
@@ -114,6 +114,8 @@ class Inflated:
             window = (1 << ZSTD_WINDOW_LOG) // MIB
             hint = "compress it at a lower level, without --long"
             return Unsafe(f"zstd stream: needs a window of over {window} MiB, refused as a bomb", hint=hint)
+        if self.compression == "xz" and "emory" in str(error):
+            return Unsafe(f"xz stream: needs over {XZ_MEMORY_BYTES // MIB} MiB of memory, refused as a bomb")
         return Invalid(f"{self.compression} stream: damaged after {self._made} plain bytes: {error}")
 
     def _feed(self) -> bytes:
@@ -160,15 +162,16 @@ class Inflated:
 
 
 def compression_of(start: bytes) -> str:
-    """ "gzip", "zstd" or "" (plain) by the first bytes; `Unsupported` names other known compressions."""
+    """ "gzip", "zstd", "bzip2", "xz" or "" (plain) by the first six bytes."""
     if start[:2] == b"\x1f\x8b":
         return "gzip"
     if start[:4] == b"\x28\xb5\x2f\xfd" or (start[1:4] == b"\x2a\x4d\x18" and 0x50 <= start[0] <= 0x5F):
         return "zstd"
-    if start[:3] == b"BZh" and start[4:6] == b"\x31\x41":
-        raise Unsupported("layer: compressed with bzip2, expected gzip, zstd or none")
+    # behind the size of its blocks a bzip2 stream has a block, or its end
+    if start[:3] == b"BZh" and start[4:6] in (b"\x31\x41", b"\x17\x72"):
+        return "bzip2"
     if start[:6] == b"\xfd7zXZ\0":
-        raise Unsupported("layer: compressed with xz, expected gzip, zstd or none")
+        return "xz"
     return ""
 
 
@@ -198,8 +201,22 @@ _Backend = tuple[Callable[[], Decoder], tuple[type[Exception], ...]]
 @cache
 def _backend(compression: str) -> _Backend:
     """What makes decoders, and what those raise on damage."""
-    make, failures = _gzip_backend() if compression == "gzip" else _zstd_backend()
+    backends = {"gzip": _gzip_backend, "zstd": _zstd_backend, "bzip2": _bzip2_backend, "xz": _xz_backend}
+    make, failures = backends[compression]()
     return make, (*failures, EOFError, ValueError)
+
+
+def _bzip2_backend() -> _Backend:
+    """Of layers of 2013 and before; it takes 4 MiB."""
+    import bz2
+
+    return bz2.BZ2Decompressor, (OSError,)
+
+
+def _xz_backend() -> _Backend:
+    import lzma
+
+    return lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY_BYTES), (lzma.LZMAError,)
 
 
 def _gzip_backend() -> _Backend:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
@@ -8,7 +9,7 @@ import os
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -243,10 +244,13 @@ def test_a_truncated_compressed_archive_is_refused(tmp_path: Path, image: MadeIm
         DockerArchive(path, tmp_path)
 
 
-def test_an_xz_archive_is_named_as_such(tmp_path: Path) -> None:
-    (tmp_path / "a.tar.xz").write_bytes(lzma.compress(make_layer({"x": b""})))
-    with pytest.raises(Unsupported, match=r"a.tar.xz: compressed with xz"):
-        DockerArchive(tmp_path / "a.tar.xz", tmp_path)
+@pytest.mark.parametrize("pack", [lzma.compress, bz2.compress])
+def test_archives_of_old_compressions_are_read(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    image = small_image()
+    write_docker_archive(tmp_path / "plain.tar", [image])
+    (tmp_path / "a.tar").write_bytes(pack((tmp_path / "plain.tar").read_bytes()))
+    with DockerArchive(tmp_path / "a.tar", tmp_path) as archive:
+        check_whole(archive, archive.document(""), image)
 
 
 @pytest.fixture

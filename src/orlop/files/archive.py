@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-from ..errors import Invalid, NotFound, Unsafe, Unsupported
+from ..errors import Invalid, NotFound, Unsafe
 from ..job import Job
 from ..model.limits import ARCHIVE_MEMBERS, LAYER_PLAIN_BYTES, SYMLINKS_FOLLOWED
 from ..model.tree import Entry, Kind
@@ -124,21 +124,10 @@ def _plain(path: Path, spool: Path, what: str, job: Job) -> BinaryIO:
     with ExitStack() as undo:
         undo.callback(source.close)
         mode = os.fstat(source.fileno()).st_mode
-        if stat.S_ISREG(mode) and str(path) != "-" and not _compression(os.pread(source.fileno(), 6, 0), what):
+        if stat.S_ISREG(mode) and str(path) != "-" and not compression_of(os.pread(source.fileno(), 6, 0)):
             undo.pop_all()
             return source
         return _spooled(source, spool, what, job)
-
-
-def _compression(start: bytes, what: str) -> str:
-    try:
-        return compression_of(start)
-    except Unsupported as error:
-        raise _renamed(error, what) from error
-
-
-def _renamed(error: Unsupported, what: str) -> Unsupported:
-    return Unsupported(error.message.replace("layer", what, 1))
 
 
 def _spooled(source: BinaryIO, spool: Path, what: str, job: Job) -> BinaryIO:
@@ -153,8 +142,6 @@ def _spooled(source: BinaryIO, spool: Path, what: str, job: Job) -> BinaryIO:
                 if total > LAYER_PLAIN_BYTES:
                     raise Unsafe(f"{what}: more than {LAYER_PLAIN_BYTES} bytes")
                 _write_all(out, chunk)
-        except Unsupported as error:
-            raise _renamed(error, what) from error
         except OSError as error:
             raise foreign(error, f"{what}: spooled to {spool}") from error
         undo.pop_all()

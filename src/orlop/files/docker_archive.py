@@ -31,6 +31,8 @@ _LAYER_TYPES = {
     "": media.DOCKER_LAYER,
     "gzip": media.DOCKER_LAYER_GZIP,
     "zstd": media.DOCKER_LAYER_ZSTD,
+    "bzip2": media.OCI_LAYER_BZIP2,
+    "xz": media.OCI_LAYER_XZ,
 }
 _SHOWN = 20
 

@@ -46,6 +46,8 @@ INFLATE_MEMBERS = 1 << 20
 # zstd window (PA09): 32 MiB. RFC 8878 (3.1.1.1.2) recommends 8 MiB for interchange, the encoder of BuildKit, podman and
 # containerd never used more than 32; `zstd --ultra -22` has 128, and four of those at once would be half a gigabyte.
 ZSTD_WINDOW_LOG = 25
+# xz: what `xz -9` needs; only layers of version 1 images are compressed so (RX01).
+XZ_MEMORY_BYTES = 72 * MIB
 # tar (PA05, RX09): each extended header, and what those over a size that is common add up to; a million members
 # with long paths, times and a label have 300 MB of small ones.
 TAR_EXTENSION_BYTES = 1 * MIB

@@ -8,6 +8,9 @@ OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
 OCI_LAYER_GZIP = OCI_LAYER + "+gzip"
 OCI_LAYER_ZSTD = OCI_LAYER + "+zstd"
+# of no specification: layers of version 1 images that were compressed so are kept as they came
+OCI_LAYER_BZIP2 = OCI_LAYER + "+bzip2"
+OCI_LAYER_XZ = OCI_LAYER + "+xz"
 _OCI_FOREIGN = "application/vnd.oci.image.layer.nondistributable.v1.tar"
 
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
@@ -35,7 +38,8 @@ FOREIGN_LAYERS = frozenset(
     }
 )
 LAYERS = (
-    frozenset({OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, DOCKER_LAYER, DOCKER_LAYER_GZIP, DOCKER_LAYER_ZSTD})
+    frozenset({OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, OCI_LAYER_BZIP2, OCI_LAYER_XZ})
+    | frozenset({DOCKER_LAYER, DOCKER_LAYER_GZIP, DOCKER_LAYER_ZSTD})
     | FOREIGN_LAYERS
 )
 
