@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from . import graph
+from . import graph as documents
 from .blobs.derived import DerivedFiles
 from .blobs.local import LocalBlobs
 from .blobs.partial import Partials
@@ -19,8 +19,6 @@ from .images import Images
 from .model.platform import Platform
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from .catalog.names import Names
     from .catalog.sqlite import SqliteCatalog
     from .check import Check
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
     from .containers import Containers
     from .intake import Intake
     from .materialise import Materialise
-    from .job import Job
-    from .model.digest import Digest
     from .transfer import Transfer
     from .v1.graph import Graph
     from .v1.tags import TagStore
@@ -65,7 +61,7 @@ class Parts:
 
         def rebuild(catalog: SqliteCatalog) -> None:
             for tagged in self.names.all().values():
-                catalog.add(graph.known_facts(tagged.target.digest, self.blobs.read))
+                catalog.add(documents.known_facts(tagged.target.digest, self.blobs.read))
 
         return SqliteCatalog(self.disk, self.names, rebuild)
 
@@ -95,14 +91,8 @@ class Parts:
         )
 
     @cached_property
-    def v1_graph(self) -> Graph:
+    def graph(self) -> Graph:
         from .v1.graph import Graph
-
-        def collect(job: Job, digests: Iterable[Digest]) -> None:
-            among = set(digests)
-            for digest in list(among):
-                among |= self.collect.below(digest)
-            self.collect.run(job, only=among)
 
         return Graph(
             self.disk,
@@ -113,14 +103,14 @@ class Parts:
             self.catalog,
             self.images,
             self.intake,
-            collect,
+            lambda: self.collect,
         )
 
     @cached_property
-    def v1_tags(self) -> TagStore:
+    def tags(self) -> TagStore:
         from .v1.tags import TagStore
 
-        return TagStore(self.catalog, self.images, self.v1_graph)
+        return TagStore(self.catalog, self.images, self.graph)
 
     @cached_property
     def materialise(self) -> Materialise:
@@ -139,15 +129,3 @@ class Parts:
         from .collect import Collect
 
         return Collect(self.disk, self.locks, self.blobs, self.derived, self.names, self.catalog, self.materialise)
-
-    @cached_property
-    def graph(self) -> Graph:
-        from .v1.graph import Graph
-
-        return Graph()
-
-    @cached_property
-    def tags(self) -> TagStore:
-        from .v1.tags import TagStore
-
-        return TagStore()

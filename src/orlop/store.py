@@ -359,18 +359,6 @@ class Store:
 
         return usage(self._parts.disk, self._parts.blobs, len(self.names()))
 
-    # -- version 1 ------------------------------------------------------------------------------------------
-
-    @property
-    def graph(self) -> Graph:
-        """The image graph: version 1 images by ID."""
-        return self._parts.v1_graph
-
-    @property
-    def tags(self) -> TagStore:
-        """The tag store: repositories of version 1 images."""
-        return self._parts.v1_tags
-
     # -- within ---------------------------------------------------------------------------------------------
 
     def _job(self) -> Job:

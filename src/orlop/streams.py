@@ -210,13 +210,15 @@ def _bzip2_backend() -> _Backend:
     """Of layers of 2013 and before; it takes 4 MiB."""
     import bz2
 
-    return bz2.BZ2Decompressor, (OSError,)
+    make: Any = bz2.BZ2Decompressor
+    return make, (OSError,)
 
 
 def _xz_backend() -> _Backend:
     import lzma
 
-    return lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY_BYTES), (lzma.LZMAError,)
+    make: Any = lzma.LZMADecompressor
+    return lambda: make(lzma.FORMAT_XZ, memlimit=XZ_MEMORY_BYTES), (lzma.LZMAError,)
 
 
 def _gzip_backend() -> _Backend:

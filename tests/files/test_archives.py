@@ -245,9 +245,10 @@ def test_a_truncated_compressed_archive_is_refused(tmp_path: Path, image: MadeIm
 
 
 @pytest.mark.parametrize("pack", [lzma.compress, bz2.compress])
-def test_archives_of_old_compressions_are_read(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
-    image = small_image()
-    write_docker_archive(tmp_path / "plain.tar", [image])
+def test_archives_of_old_compressions_are_read(
+    tmp_path: Path, image: MadeImage, pack: Callable[[bytes], bytes]
+) -> None:
+    write_docker_archive(tmp_path / "plain.tar", {"a:1": image})
     (tmp_path / "a.tar").write_bytes(pack((tmp_path / "plain.tar").read_bytes()))
     with DockerArchive(tmp_path / "a.tar", tmp_path) as archive:
         check_whole(archive, archive.document(""), image)

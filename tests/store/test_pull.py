@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orlop import intake
+from orlop import plain
 from orlop.errors import Cancelled, Error, Invalid, Mismatch, NotFound, Unsafe
 from orlop.job import Event, Job
 from orlop.model.digest import Digest
@@ -204,7 +204,7 @@ def test_RX01_a_bomb_is_refused(tmp_path: Path) -> None:
 
 
 def test_RX01_a_layer_has_a_largest_plain_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake, "LAYER_PLAIN_BYTES", 3 << 20)
+    monkeypatch.setattr(plain, "LAYER_PLAIN_BYTES", 3 << 20)
     for size, error in ((2 << 20, None), (4 << 20, Unsafe)):
         layer = make_layer({"file": os.urandom(size)})
         write_layout(tmp_path / f"{size}", {"x": make_image([layer], compression="none")})

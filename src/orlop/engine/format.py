@@ -102,7 +102,7 @@ class StreamFormatter:
         """Output of something that runs, as it comes."""
         return _message({"stream": text}) if self.json else f"{text}{_OVER}".encode()
 
-    def status(self, id: str, text: str) -> bytes:  # noqa: A002 -- the field's word
+    def status(self, id: str, text: str) -> bytes:
         """A line about `id`, "" for the whole."""
         return _message({"status": text, "id": id}) if self.json else f"{text}{_END}".encode()
 
@@ -114,7 +114,7 @@ class StreamFormatter:
 
     def progress(
         self,
-        id: str,  # noqa: A002 -- the field's word
+        id: str,
         action: str,
         progress: Progress | None = None,
         *,

@@ -54,7 +54,7 @@ def save(names: Sequence[str], graph: Graph, tags: TagStore, out: Writable, job:
     A repository's name means all of its tags, `repository:tag` that one; an image given by its ID keeps all names
     that it has. `NotFound` before anything is written.
     """
-    named, wanted = _chosen(names, graph, tags)
+    named, wanted = _chosen(names, tags)
     writer = MemberWriter(out, job)
     done: set[ImageId] = set()
     for id in wanted:
@@ -69,9 +69,7 @@ def save(names: Sequence[str], graph: Graph, tags: TagStore, out: Writable, job:
     return writer.size
 
 
-def _chosen(
-    names: Sequence[str], graph: Graph, tags: TagStore
-) -> tuple[dict[str, dict[str, ImageId]], dict[ImageId, None]]:
+def _chosen(names: Sequence[str], tags: TagStore) -> tuple[dict[str, dict[str, ImageId]], dict[ImageId, None]]:
     """What `repositories` will say, and the images, in the order asked for."""
     named: dict[str, dict[str, ImageId]] = {}
     wanted: dict[ImageId, None] = {}

@@ -54,7 +54,9 @@ class Deletion:
         except NotFound as error:
             repository, tag = parse_repository_tag(name)
             known = self._tags.get(repository)
-            raise NotFound(f"No such image: {repository}:{tag or DEFAULT_TAG}" if known else f"No such image: {name}") from error
+            raise NotFound(
+                f"No such image: {repository}:{tag or DEFAULT_TAG}" if known else f"No such image: {name}"
+            ) from error
 
     def _names(self, node: Node, name: str, *, force: bool) -> list[tuple[str, str]]:
         """The names to remove: by an ID all of the image's."""

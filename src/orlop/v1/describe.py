@@ -6,7 +6,7 @@ import fnmatch
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from ..errors import Invalid
@@ -29,7 +29,7 @@ def seconds(created: str) -> int:
         moment = datetime.fromisoformat(found[1] + found[3].replace("Z", "+00:00"))
     except ValueError:
         return _ZERO
-    return int((moment - datetime(1970, 1, 1, tzinfo=timezone.utc)).total_seconds())
+    return int((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds())
 
 
 def summary(node: Node) -> dict[str, Any]:
@@ -134,7 +134,9 @@ def drawing(nodes: Mapping[ImageId, Node], names: Mapping[ImageId, Iterable[str]
     for id, node in sorted(nodes.items()):
         parent = node.image.parent
         known = parent is not None and parent in nodes
-        lines.append(f' "{parent.short}" -> "{id.short}"' if known and parent else f' base -> "{id.short}" [style=invis]')
+        lines.append(
+            f' "{parent.short}" -> "{id.short}"' if known and parent else f' base -> "{id.short}" [style=invis]'
+        )
     for id, own in sorted(names.items()):
         if id in nodes:
             label = "\\n".join([id.short, *sorted(own)])

@@ -6,10 +6,10 @@ There is no second store: an image is a manifest (see `record`) under a name of 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .. import graph as documents
 from ..admission import Admission
@@ -31,6 +31,9 @@ from ..ports import Readable, Tagged
 from . import record
 from .plain_layer import EMPTY, PlainLayer
 from .record import Step, name_of
+
+if TYPE_CHECKING:
+    from ..collect import Collect
 
 
 @dataclass(frozen=True)
@@ -62,9 +65,9 @@ class Graph:
         catalog: SqliteCatalog,
         images: Images,
         intake: Intake,
-        collect: Callable[[Job, Iterable[Digest]], None],
+        collect: Callable[[], Collect],
     ) -> None:
-        """`collect` removes what of the digests given nothing needs any more."""
+        """`collect`: the collector, which is seldom needed."""
         self._disk = disk
         self._locks = locks
         self._session = session
@@ -148,7 +151,9 @@ class Graph:
         mark, path = self._derived.mark("tar", node.diff_id), self._derived.path("tar", node.diff_id)
         if mark is None or path is None:
             raise NotFound(f"layer {node.diff_id}: its plain tar vanished", hint="run it again")
-        return PlainLayer(self._disk.stream(str(path.relative_to(self._disk.root))), mark.size)
+        plain: Any = PlainLayer(self._disk.stream(str(path.relative_to(self._disk.root))), mark.size)
+        stream: BinaryIO = plain
+        return stream
 
     def id_of(self, manifest: Descriptor) -> ImageId | None:
         """Whose manifest this is, None if it is no image's of the graph."""
@@ -193,29 +198,32 @@ class Graph:
             if not admission.fill(_Shown(layer, payload), f"image {image.id.short}: layer", job):
                 return self._commit(image, below, None, lease, origin=origin, checksum="")
             _check(image, str(payload), checksum)
-            _check_tarsum(image, admission, tarsum)
+            _check_tarsum(image, tarsum)
             try:
                 return self._commit(image, below, admission, lease, origin=origin, checksum=checksum or tarsum)
             except Error:
                 undo.close()
-                self._collect(job, [admission.descriptor.digest, admission.diff_id])
+                self._collect().run(job, only=[admission.descriptor.digest, admission.diff_id])
                 raise
 
     def delete(self, name: str, *, job: Job) -> ImageId:
         """Remove one image, and what nothing else needs. Its descendants stay whole. `NotFound`."""
         node = self.get(name)
         id = node.image.id
+        # looked at while the name still keeps others from collecting it
+        below = self._collect().below(node.manifest.digest)
         if not self._catalog.swap(name_of(id), node.manifest.digest, None):
             raise NotFound(f"No such id: {id}")
-        manifest = self._images.stored(node.manifest)
-        self._collect(job, [manifest.digest, *(each.digest for each in manifest.successors)])
+        self._collect().run(job, only=below)
         return id
 
     # -- within ---------------------------------------------------------------------------------------------
 
     def _ids(self) -> list[ImageId]:
         prefix = name_of(ImageId("0" * 64))[:-64]
-        return [ImageId(tagged.name[len(prefix) :]) for tagged in self._catalog.names() if tagged.name.startswith(prefix)]
+        return [
+            ImageId(tagged.name[len(prefix) :]) for tagged in self._catalog.names() if tagged.name.startswith(prefix)
+        ]
 
     def _find(self, id: ImageId) -> Node | None:
         tagged = self._catalog.resolve(name_of(id))
@@ -307,6 +315,6 @@ def _check(image: V1Image, found: str, wanted: str) -> None:
         raise Mismatch(f"image {image.id.short}: its JSON and layer have checksum {found}, expected {wanted}")
 
 
-def _check_tarsum(image: V1Image, admission: Admission, wanted: str) -> None:
+def _check_tarsum(image: V1Image, wanted: str) -> None:
     if wanted:
         raise Unsupported(f"image {image.id.short}: {wanted.partition(':')[0]} cannot be checked yet")

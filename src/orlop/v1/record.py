@@ -53,7 +53,9 @@ def is_reserved(name: str) -> bool:
 def make(steps: Sequence[Step], *, checksum: str = "", size: int = 0) -> tuple[bytes, Document]:
     """The config and the manifest of a chain of images, base first; the same for the same chain."""
     if len(steps) > V1_PARENTS + 1:
-        raise Unsupported(f"image {steps[-1].image.id.short}: {len(steps) - 1} ancestors, at most {V1_PARENTS} are taken")
+        raise Unsupported(
+            f"image {steps[-1].image.id.short}: {len(steps) - 1} ancestors, at most {V1_PARENTS} are taken"
+        )
     top = steps[-1].image
     config: dict[str, Any] = {key: value for key, value in top.fields.items() if key not in _DROPPED}
     if not isinstance(config.get("config"), dict):

@@ -94,7 +94,7 @@ class V1Session:
             tags[tag] = ImageId(id_)
         return tags
 
-    def ancestry(self, id: ImageId, endpoint: str, tokens: Sequence[str], *, job: Job) -> list[ImageId]:  # noqa: A002
+    def ancestry(self, id: ImageId, endpoint: str, tokens: Sequence[str], *, job: Job) -> list[ImageId]:
         """The IDs of an image and its ancestors, the image first, as the registry says them: to be checked."""
         what = f"{endpoint}: ancestry of {id.short}"
         limit = (V1_PARENTS + 1) * _ID_BYTES + _ID_BYTES
@@ -110,7 +110,7 @@ class V1Session:
             raise Invalid(f"{what}: expected a list, got {type(found).__name__}")
         return [ImageId(each) for each in found]
 
-    def image_json(self, id: ImageId, endpoint: str, tokens: Sequence[str], *, job: Job) -> tuple[bytes, int, str]:  # noqa: A002
+    def image_json(self, id: ImageId, endpoint: str, tokens: Sequence[str], *, job: Job) -> tuple[bytes, int, str]:
         """The JSON of an image exactly as it came, the bytes of its layer (-1 if not told), and the layer's checksum
         (`sha256:<hex>` as `PayloadHasher` makes it, "" if none)."""
         what = f"{endpoint}: JSON of {id.short}"
@@ -129,7 +129,7 @@ class V1Session:
     @contextmanager
     def layer(
         self,
-        id: ImageId,  # noqa: A002
+        id: ImageId,
         endpoint: str,
         tokens: Sequence[str],
         size: int,

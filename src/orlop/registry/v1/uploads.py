@@ -43,7 +43,7 @@ class V1Uploads:
                 raise Invalid(f"{what}: Index response didn't contain any endpoints")
             return RepositoryData(tuple(images), tokens, self._transport.endpoints(answer.headers, job))
 
-    def stored_json(self, id: ImageId, endpoint: str, tokens: Sequence[str], *, job: Job) -> bytes | None:  # noqa: A002
+    def stored_json(self, id: ImageId, endpoint: str, tokens: Sequence[str], *, job: Job) -> bytes | None:
         """The JSON of an image that is there whole; None if it is not, or only begun."""
         with self._transport.to_endpoint(endpoint, "GET", f"/v1/images/{id}/json", tokens, job=job) as answer:
             if answer.status == 200:
@@ -52,19 +52,19 @@ class V1Uploads:
                 raise self._transport.refused(answer, f"{endpoint}: {id.short}", f"HTTP code {answer.status}")
             return None
 
-    def put_json(self, id: ImageId, raw: bytes, endpoint: str, tokens: Sequence[str], *, job: Job) -> None:  # noqa: A002
+    def put_json(self, id: ImageId, raw: bytes, endpoint: str, tokens: Sequence[str], *, job: Job) -> None:
         """`Conflict` if the image is there whole."""
         headers = [("Content-Type", "application/json")]
         text = "while uploading metadata"
         self._put(id, "json", endpoint, tokens, raw, headers, text, job)
 
-    def put_layer(self, id: ImageId, layer: Upload, endpoint: str, tokens: Sequence[str], *, job: Job) -> None:  # noqa: A002
+    def put_layer(self, id: ImageId, layer: Upload, endpoint: str, tokens: Sequence[str], *, job: Job) -> None:
         headers = [("Content-Type", "application/octet-stream")]
         self._put(id, "layer", endpoint, tokens, layer, headers, "while uploading layer", job)
 
     def put_checksum(
         self,
-        id: ImageId,  # noqa: A002
+        id: ImageId,
         endpoint: str,
         tokens: Sequence[str],
         *,
@@ -82,7 +82,7 @@ class V1Uploads:
         self,
         repository: str,
         tag: str,
-        id: ImageId,  # noqa: A002
+        id: ImageId,
         endpoint: str,
         tokens: Sequence[str],
         *,
@@ -109,7 +109,7 @@ class V1Uploads:
 
     def _put(
         self,
-        id: ImageId,  # noqa: A002
+        id: ImageId,
         part: str,
         endpoint: str,
         tokens: Sequence[str],
