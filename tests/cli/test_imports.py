@@ -21,7 +21,7 @@ model.document model.image model.limits model.media model.platform model.referen
 ports settings store streams verify
 """
 TAR = "tar tar.header tar.index tar.names tar.pax tar.reader"
-INTAKE = f"{TAR} blobs.spill download intake tar.index_writer transfer"
+INTAKE = f"{TAR} blobs.spill download intake plain tar.index_writer transfer"
 REGISTRY = """
 http http.addresses http.auth http.client http.connection http.credentials http.head http.hosts http.proxies
 http.sending http.site http.throttle http.url http.wire registry registry.answers registry.body

@@ -133,7 +133,7 @@ def test_every_option_and_command_in_a_document_exists(file: Path) -> None:
             # behind the reference, options are those of the command that is run
             if name in ("run", "bundle"):
                 continue
-            assert set(re.findall(r"(?<=\s)--?[a-z][a-z-]*", rest)) <= known | {"-vv"}, line
+            assert set(re.findall(r"(?<=\s)--?[a-z][a-z0-9-]*", rest)) <= known | {"-vv"}, line
 
 
 def _code(text: str) -> list[str]:
