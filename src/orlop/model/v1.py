@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Any
 
 from ..errors import Invalid
+from . import go_json
 from .limits import V1_JSON_BYTES
 from .strict_json import load_object
 
@@ -22,6 +23,9 @@ DEFAULT_TAG = "latest"
 _ID = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 _SHOWN = 80
+# in the order in which Docker wrote them
+_FIELDS: tuple[str, ...] = ("id", "parent", "comment", "created", "container", "container_config", "docker_version")
+_FIELDS += ("author", "config", "architecture", "os", "Size")
 # what says of the bytes of a layer which they are; some servers wrote the name the other way round
 CHECKSUM_HEADERS = ("x-docker-checksum-payload", "x-docker-payload-checksum")
 
@@ -82,6 +86,19 @@ class V1Image:
         if parent == own:
             raise Invalid(f"image JSON: {own.short} is its own parent")
         return cls(raw, fields, own, parent)
+
+    @classmethod
+    def make(cls, id: ImageId, *, created: str, parent: ImageId | None = None, **fields: Any) -> V1Image:
+        """A new image, its JSON written as Docker's; `fields` is of Docker's names, and what is empty is left out.
+
+        `Invalid` for an unknown field (a defect of the caller would stay in every copy), and as `read`.
+        """
+        unknown = sorted(fields.keys() - set(_FIELDS))
+        if unknown:
+            raise Invalid(f"image JSON: no field is called {unknown[0]}")
+        values = {**fields, "id": str(id), "parent": str(parent or ""), "created": created}
+        kept = {key: values[key] for key in _FIELDS if values.get(key) or key == "created"}
+        return cls.read(go_json.dumps(kept, sort_keys=False).encode())
 
     def _text(self, key: str) -> str:
         value = self.fields.get(key)
