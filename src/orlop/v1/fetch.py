@@ -38,10 +38,10 @@ class Registry(Protocol):
     def tags(
         self, endpoints: Sequence[str], repository: str, tokens: Sequence[str], *, job: Job
     ) -> dict[str, ImageId]: ...
-    def ancestry(self, id: ImageId, endpoint: str, tokens: Sequence[str], *, job: Job) -> list[ImageId]: ...  # noqa: A002
+    def ancestry(self, id: ImageId, endpoint: str, tokens: Sequence[str], *, job: Job) -> list[ImageId]: ...
     def image_json(
         self,
-        id: ImageId,  # noqa: A002
+        id: ImageId,
         endpoint: str,
         tokens: Sequence[str],
         *,
@@ -49,7 +49,7 @@ class Registry(Protocol):
     ) -> tuple[bytes, int, str]: ...
     def layer(
         self,
-        id: ImageId,  # noqa: A002
+        id: ImageId,
         endpoint: str,
         tokens: Sequence[str],
         size: int,
