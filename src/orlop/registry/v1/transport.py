@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 from ...errors import Conflict, Denied, Error, Invalid, NotFound, Unavailable, Unsafe
 from ...http.client import Client, Response
+from ...http.head import Headers
 from ...http.sending import Sent
 from ...http.url import Url
-from ...http.wire import Headers
 from ...job import Event, Job
 from ...model.limits import ERROR_BODY_BYTES, V1_ENDPOINTS, V1_TOKENS
 from ...model.strict_json import load_object, loads
