@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from granian.rsgi import Scope
 
 # bodies being received at once, and bytes gathered for one before a thread takes them: 32 MiB together
-BODIES = 128
+_BODIES = 128
 _PART = 256 << 10
 # bytes of a body that must come in each `stall` seconds: 500 a second if that is two minutes (RX08)
 _LEAST = 64 << 10
@@ -39,7 +39,7 @@ class Application:
         self._site = site
         self._pool = pool
         self._stall = stall
-        self._bodies = asyncio.Semaphore(BODIES)
+        self._bodies = asyncio.Semaphore(_BODIES)
 
     async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
         request = _request(scope)

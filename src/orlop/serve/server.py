@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import Busy, Denied, Unsupported, Usage, of_system
 from .answer import Answer, Incoming, Request, Site
 from .app import Registry
-from .receiving import BODIES, Application
+from .receiving import Application
 from .view import View
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _BACKLOG = 512
 _HEADER_BYTES = 32 << 10
 # left to itself granian takes as many as its backlog, 128, and idle ones keep all others out (RX08)
 _CONNECTIONS = 4096
-_OTHER_DESCRIPTORS = 64 + BODIES  # the store's, the catalog's, the event loop's; one of each body being spooled
+_OTHER_DESCRIPTORS = 64  # the store's, the catalog's, the event loop's
 _HEADER_MILLISECONDS = 10_000  # for a request to come whole, and for the next one on a kept connection
 _SETTLE = 0.2  # seconds
 
