@@ -98,9 +98,9 @@ def test_S28_deleted_repositories_are_gone(served: Served) -> None:
 
 
 def test_S42_all_tags_are_deleted(served: Served) -> None:
-    push(served, old_image("s42"), repository="del/tags")
-    assert ask(served, "DELETE", "/repositories/del/tags/tags").status == 200
-    assert ask(served, "GET", "/repositories/del/tags/tags").status == 404
+    push(served, old_image("s42"), repository="del/every")
+    assert ask(served, "DELETE", "/repositories/del/every/tags").status == 200
+    assert ask(served, "GET", "/repositories/del/every/tags").status == 404
 
 
 def test_S29_names_are_searched(served: Served) -> None:
@@ -110,7 +110,9 @@ def test_S29_names_are_searched(served: Served) -> None:
     assert found["results"][0]["name"] == "find/needle"
     assert found["results"][0]["description"] == ""
     assert ask(served, "GET", "/search?q=no+such").json()["results"] == []
-    assert "foo/bar" in [result["name"] for result in ask(served, "GET", "/search").json()["results"]]
+    names = [result["name"] for result in ask(served, "GET", "/search").json()["results"]]
+    assert "foo/bar" in names
+    assert not [name for name in names if "docker.io" in name]
     assert ask(served, "GET", "/search?q=" + "x" * 5000).status == 400
 
 
@@ -266,4 +268,5 @@ def test_the_store_names_what_was_pushed(tmp_path: Path) -> None:
         push(server, BASE, TOP, repository="foo/bar", tag="1")
         push(server, old_image("alone"), repository="solo")
     listed = Orlop(tmp_path / "store")("images", "--json").json()
-    assert {row["name"] for row in listed} == {"docker.io/foo/bar:1", "docker.io/library/solo:latest"}
+    names = {row["name"] for row in listed if not row["name"].startswith("v1.invalid/")}
+    assert names == {"docker.io/foo/bar:1", "docker.io/library/solo:latest"}

@@ -16,7 +16,7 @@ from .shelf import EMPTY_LAYER, Shelf
 from .uploads import BEING_UPLOADED, Spooled, Upload, Uploads
 
 _SHA256 = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
-_TARSUM = re.compile(r"tarsum(?:\.[a-z0-9]+)?\+[a-z0-9]+:[0-9a-f]{1,128}", re.ASCII)
+_TARSUM = re.compile(r"tarsum(?:\.v1|\.dev)?\+sha256:[0-9a-f]{64}", re.ASCII)
 _ORIGIN = "v1 push"
 
 
@@ -40,11 +40,14 @@ class Images:
             return Answer(304, cache_headers())
         answers: dict[str, Callable[[Node], Answer]] = {
             "json": self._json,
-            "ancestry": lambda node: json_answer(200, self._shelf.ancestry(node.image.id), *cache_headers()),
+            "ancestry": self._ancestry,
             "files": lambda node: raw_json(200, files(self._shelf.store, node), *cache_headers()),
             "diff": lambda node: raw_json(200, diff(self._shelf.store, node), *cache_headers()),
         }
         return answers[part](node)
+
+    def _ancestry(self, node: Node) -> Answer:
+        return json_answer(200, [each.image.id for each in self._shelf.ancestry(node.image.id)], *cache_headers())
 
     def _json(self, node: Node) -> Answer:
         found = self._shelf.layer(node)

@@ -11,6 +11,7 @@ from typing import Any
 
 from ...errors import Invalid
 from ...model.v1 import ImageId, check_tag
+from ...v1.graph import Node
 from ..answer import Answer, Incoming, Request, json_answer
 from .images import image_id
 from .replies import BODY_BYTES, Refusal, Small, check_length, endpoints, read_json, token
@@ -69,19 +70,13 @@ class Repositories:
 
     def _listed(self, tags: Tags) -> list[dict[str, str]]:
         """A row for each tag, and one for each ancestor that has none."""
-        rows: list[dict[str, str]] = []
-        ancestors: dict[ImageId, None] = {}
-        for tag, image in tags.items():
-            rows.append({"id": image, **self._sum(image), "Tag": tag})
-            if len(ancestors) < _LISTED:
-                ancestors.update(dict.fromkeys(self._shelf.ancestry(image)))
+        known: dict[ImageId, Node] = {}
+        for image in dict.fromkeys(tags.values()):
+            if len(known) < _LISTED:
+                known.update((node.image.id, node) for node in self._shelf.ancestry(image))
+        rows = [{"id": image, **_sum(known.get(image)), "Tag": tag} for tag, image in tags.items()]
         tagged = set(tags.values())
-        return rows + [{"id": image, **self._sum(image)} for image in ancestors if image not in tagged]
-
-    def _sum(self, image: ImageId) -> dict[str, str]:
-        """The checksum that was verified when the image came, if one was."""
-        node = self._shelf.node(image)
-        return {"checksum": node.checksum} if node is not None and node.checksum else {}
+        return rows + [{"id": image, **_sum(node)} for image, node in known.items() if image not in tagged]
 
     def _described(self, repository: str, tag: str, tags: Tags) -> dict[str, Any]:
         """Who pushed it, as far as this process was there; else what the image says of its making."""
@@ -154,6 +149,11 @@ class Repositories:
                 if key[0] == repository and key[1] in (("", tag) if tag else key):
                     del self._pushes[key]
         return json_answer(200, "", *endpoints(request), *(() if tag else token(repository, "delete")))
+
+
+def _sum(node: Node | None) -> dict[str, str]:
+    """The checksum that was verified when the image came, if one was."""
+    return {"checksum": node.checksum} if node is not None and node.checksum else {}
 
 
 def _is_image(value: object) -> bool:

@@ -42,9 +42,9 @@ class Shelf:
             raise Refusal(404, "Image not found")
         return node
 
-    def ancestry(self, image: ImageId) -> list[ImageId]:
+    def ancestry(self, image: ImageId) -> list[Node]:
         """The image first, its oldest ancestor last."""
-        return [node.image.id for node in reversed(self.store.graph.chain(image))]
+        return self.store.graph.chain(image)[::-1]
 
     def layer(self, node: Node) -> tuple[Path, int] | None:
         """The file and size of its layer, as it came; None if it has none."""
@@ -87,6 +87,10 @@ class Shelf:
                 for tag, image in known[name].items():
                     shown.setdefault(served, {}).setdefault(tag, image)
         return shown
+
+    def names(self) -> list[str]:
+        """Each repository by its shortest name, sorted."""
+        return sorted({served_as(Reference.parse(name))[0] for name in self.store.tags.all()})
 
     def tags(self, repository: str) -> Tags | None:
         """None if there is no such repository."""

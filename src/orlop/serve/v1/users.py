@@ -19,7 +19,7 @@ def search(shelf: Shelf, request: Request) -> Answer:
     if len(request.query) > _QUERY_BYTES:
         raise Refusal(400, "query is too long")
     term = parse_qs(request.query, keep_blank_values=True, max_num_fields=16).get("q", [""])[-1][:_TERM]
-    names = sorted(name for name in shelf.repositories() if term.lower() in name)[:RESULTS]
+    names = [name for name in shelf.names() if term.lower() in name][:RESULTS]
     results = [
         {
             "name": name,
