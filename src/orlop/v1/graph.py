@@ -28,6 +28,8 @@ from ..model.digest import Digest
 from ..model.limits import V1_PARENTS
 from ..model.v1 import ImageId, PayloadHasher, V1Image
 from ..ports import Readable, Tagged
+from ..streams import CHUNK
+from ..tar.tarsum import TarSum
 from . import record
 from .plain_layer import EMPTY, PlainLayer
 from .record import Step, name_of
@@ -198,7 +200,8 @@ class Graph:
             if not admission.fill(_Shown(layer, payload), f"image {image.id.short}: layer", job):
                 return self._commit(image, below, None, lease, origin=origin, checksum="")
             _check(image, str(payload), checksum)
-            _check_tarsum(image, tarsum)
+            if tarsum:
+                _check_tarsum(image, admission.plain(), tarsum)
             try:
                 return self._commit(image, below, admission, lease, origin=origin, checksum=checksum or tarsum)
             except Error:
@@ -315,6 +318,9 @@ def _check(image: V1Image, found: str, wanted: str) -> None:
         raise Mismatch(f"image {image.id.short}: its JSON and layer have checksum {found}, expected {wanted}")
 
 
-def _check_tarsum(image: V1Image, wanted: str) -> None:
-    if wanted:
-        raise Unsupported(f"image {image.id.short}: {wanted.partition(':')[0]} cannot be checked yet")
+def _check_tarsum(image: V1Image, plain: Readable, wanted: str) -> None:
+    found = TarSum(wanted)
+    while data := plain.read(CHUNK):
+        found.write(data)
+    if not found.matches(wanted, image.raw):
+        raise Mismatch(f"image {image.id.short}: its layer has {found.text(image.raw)}, expected {wanted}")
