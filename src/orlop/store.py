@@ -22,7 +22,7 @@ from .model.document import Document
 from .model.platform import Platform
 from .model.reference import Location
 from .parts import Parts
-from .ports import Lists, Source
+from .ports import Lists, Readable, Source
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .check import Checked, Usage
     from .collect import Collected
     from .copying import Copying
+    from .loading import Loaded
     from .materialise import Mounted, Unpacked
     from .push import Pushed
     from .transfer import Planned, Pulled
@@ -138,6 +139,12 @@ class Store:
         For this machine's platform, or `platform`, which may be "all". Errors as of `pull`.
         """
         return self._copying().copy(source, destination, platform, job or self._job())
+
+    def load(self, archive: Path | Readable, *, job: Job | None = None) -> Loaded:
+        """Take in all images of an archive that some Docker saved, with their names. Errors as of `pull`."""
+        from .loading import Loading
+
+        return Loading(self._parts).load(archive, job or self._job())
 
     def remote_tags(self, repository: str, *, job: Job | None = None) -> Iterator[str]:
         """Tags of a repository (or layout, or archive) at its source, paged lazily."""

@@ -219,6 +219,12 @@ def complete_destination(context: click.Context, _parameter: click.Parameter, in
     return destinations(context.ensure_object(App), incomplete)
 
 
+def complete_jobs(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    from ..jobs import NAMES
+
+    return [name for name in NAMES if name.startswith(incomplete)]
+
+
 def complete_path(_context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Left to the shell."""
     from click.shell_completion import CompletionItem

@@ -11,6 +11,7 @@ SECTIONS = {
     "Send": ("push", "copy"),
     "Use": ("run", "mount", "umount", "unpack", "bundle", "export", "serve"),
     "Keep": ("tag", "untag", "rm", "gc", "fsck", "df"),
+    "Of old": ("image", "job"),
     "More": ("demo", "completion"),
 }
 
@@ -38,6 +39,8 @@ ENTRIES = {
     "gc": Entry("keep", "gc", "Free what no name needs."),
     "fsck": Entry("keep", "fsck", "Check every byte of the store."),
     "df": Entry("keep", "df", "Show what the store takes on disk."),
+    "image": Entry("jobs", "image", "Take in version 1 images."),
+    "job": Entry("jobs", "job", "Run a job of Docker's engine."),
     "demo": Entry("demo", "demo", "Try it all, offline, in a few seconds."),
     "completion": Entry("completion", "completion", "Print the completion script for a shell."),
 }

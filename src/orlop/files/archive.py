@@ -31,12 +31,12 @@ _DATA = (Kind.FILE, Kind.HARDLINK, Kind.SYMLINK)
 class Archive:
     """The members of a tar (`layout.Members`); a context manager that closes it.
 
-    A regular, plain tar is read in place. Anything else -- gzip, zstd, a pipe, "-" for standard input -- is
-    first written, inflated, to a nameless file in the directory `spool`. Reads every header once.
+    A regular, plain tar is read in place. Anything else -- a compressed one, a pipe, "-" for standard input, a stream
+    -- is first written, inflated, to a nameless file in the directory `spool`. Reads every header once.
     """
 
-    def __init__(self, path: Path, spool: Path, *, job: Job) -> None:
-        self._what = "standard input" if str(path) == "-" else str(path)
+    def __init__(self, path: Path | Readable, spool: Path, *, job: Job) -> None:
+        self._what = str(path) if isinstance(path, Path) and str(path) != "-" else "standard input"
         with ExitStack() as undo:
             self._file = undo.enter_context(_plain(path, spool, self._what, job))
             size = os.fstat(self._file.fileno()).st_size
@@ -112,8 +112,10 @@ def _indexed(entries: Iterable[Entry], what: str) -> tuple[dict[bytes, Entry], s
     return members, doubles
 
 
-def _plain(path: Path, spool: Path, what: str, job: Job) -> BinaryIO:
+def _plain(path: Path | Readable, spool: Path, what: str, job: Job) -> BinaryIO:
     """The plain tar as an open file, spooled if it must be."""
+    if not isinstance(path, Path):
+        return _spooled(path, spool, what, job)
     try:
         # unbuffered: a pipe gives what it has
         source: BinaryIO = os.fdopen(os.dup(0), "rb", 0) if str(path) == "-" else path.open("rb", 0)
@@ -127,11 +129,11 @@ def _plain(path: Path, spool: Path, what: str, job: Job) -> BinaryIO:
         if stat.S_ISREG(mode) and str(path) != "-" and not compression_of(os.pread(source.fileno(), 6, 0)):
             undo.pop_all()
             return source
-        return _spooled(source, spool, what, job)
+        return _spooled(_Checked(source, what, job), spool, what, job)
 
 
-def _spooled(source: BinaryIO, spool: Path, what: str, job: Job) -> BinaryIO:
-    plain: Readable = Inflated(_Checked(source, what, job))
+def _spooled(source: Readable, spool: Path, what: str, job: Job) -> BinaryIO:
+    plain: Readable = Inflated(source)
     total = 0
     with ExitStack() as undo:
         try:

@@ -65,12 +65,12 @@ class DockerArchive:
     An archive that is an OCI layout too (Docker 25) is read by its `manifest.json` here.
     """
 
-    def __init__(self, path: Path, spool: Path, *, job: Job | None = None) -> None:
+    def __init__(self, path: Path, spool: Path, *, job: Job | None = None, opened: Archive | None = None) -> None:
         self.origin = f"docker-archive:{path}"
         self._job = job or Job()
         self._blobs: dict[Digest, str] = {}  # member of each blob that `document` has told of
         self._documents: dict[int, Document] = {}
-        self._archive = Archive(path, spool, job=self._job)
+        self._archive = opened or Archive(path, spool, job=self._job)
         try:
             self.images = self._listed()
         except BaseException:

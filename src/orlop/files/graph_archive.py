@@ -27,9 +27,9 @@ class GraphArchive:
     `Invalid` if it has no image directories; every JSON is read and checked at once, no layer is.
     """
 
-    def __init__(self, path: Path, spool: Path, *, job: Job | None = None) -> None:
+    def __init__(self, path: Path, spool: Path, *, job: Job | None = None, opened: Archive | None = None) -> None:
         self.origin = f"docker-archive:{path}"
-        self._archive = Archive(path, spool, job=job or Job())
+        self._archive = opened or Archive(path, spool, job=job or Job())
         try:
             self.images = self._ordered(self._read_all())
         except BaseException:

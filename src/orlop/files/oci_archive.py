@@ -16,8 +16,8 @@ class OciArchive(LayoutSource):
     `spool`: a directory for the inflated copy of a compressed archive or a pipe. `Invalid` if it is no layout.
     """
 
-    def __init__(self, path: Path, spool: Path, *, job: Job | None = None) -> None:
-        self._archive = Archive(path, spool, job=job or Job())
+    def __init__(self, path: Path, spool: Path, *, job: Job | None = None, opened: Archive | None = None) -> None:
+        self._archive = opened or Archive(path, spool, job=job or Job())
         hint = "it is a docker-archive:" if "manifest.json" in self._archive else ""
         try:
             super().__init__(self._archive, f"oci-archive:{path}", hint=hint)

@@ -19,8 +19,8 @@ from .tags import TagStore
 _SECOND = 1_000_000_000
 
 
-def load(archive: GraphArchive, graph: Graph, tags: TagStore, job: Job) -> list[ImageId]:
-    """Take in all images of an archive, parents first, and its names; returns those that are new.
+def load(archive: GraphArchive, graph: Graph, tags: TagStore, job: Job) -> tuple[tuple[str, ...], tuple[ImageId, ...]]:
+    """Take in all images of an archive, parents first, and its names; returns these, and the images that are new.
 
     Images that are there stay as they are. All JSON and names are checked before the first is taken; a layer that
     is bad ends it, and the images before it stay.
@@ -33,7 +33,8 @@ def load(archive: GraphArchive, graph: Graph, tags: TagStore, job: Job) -> list[
             check_tag(tag)
             if id not in here and not graph.exists(id):
                 raise NotFound(f"{archive.origin}: {repository}:{tag} is image {id.short}, which is not in it")
-    new = []
+    new: list[ImageId] = []
+    names: list[str] = []
     for image in archive.images:
         job.check()
         if graph.exists(image.id):
@@ -45,7 +46,8 @@ def load(archive: GraphArchive, graph: Graph, tags: TagStore, job: Job) -> list[
     for repository, its in named.items():
         for tag, id in its.items():
             tags.set(repository, tag, id, force=True)
-    return new
+            names.append(f"{repository}:{tag}")
+    return tuple(names), tuple(new)
 
 
 def save(names: Sequence[str], graph: Graph, tags: TagStore, out: Writable, job: Job) -> int:
