@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Literal
@@ -15,7 +13,7 @@ from . import graph
 from .disk.disk import Disk
 from .errors import Cancelled, Error, NoSpace, NotFound, Unsupported
 from .house import open_house
-from .images import Image, Listed, local_name
+from .images import Image, Listed
 from .job import Job
 from .model.digest import Digest
 from .model.document import Document
@@ -30,10 +28,13 @@ if TYPE_CHECKING:
     from .check import Checked, Usage
     from .collect import Collected
     from .copying import Copying
+    from .fetching import Fetching
     from .loading import Loaded
     from .materialise import Mounted, Unpacked
     from .push import Pushed
     from .transfer import Planned, Pulled
+    from .registry.v1.session import V1Session
+    from .v1.fetch import Fetched, RepositoryFetcher
     from .v1.graph import Graph
     from .v1.tags import TagStore
 
@@ -100,29 +101,20 @@ class Store:
         `platform` may be "all". Unless `download_only`, layers are also made ready to mount (not for "all").
         `NotFound`, `Denied`, `Mismatch`, `Unsafe`, `NoSpace`, `Unavailable`, `Throttled`, `Cancelled`.
         """
-        job = job or self._job()
         location = Location.parse(reference)
-        choice = self._choice(platform)
-        with self._source(location, job) as source:
-            name, claimed = _name(location, source)
-            return self._parts.transfer.pull(
-                source,
-                location.asked,
-                name,
-                choice,
-                claimed=claimed,
-                explicit=platform is not None,
-                prepare=not download_only and choice is not None,
-                job=job,
-            )
+        return self._fetching().pull(location, platform, prepare=not download_only, job=job or self._job())
+
+    def fetch(self, source: str, *, quota: int | None = None, job: Job | None = None) -> Fetched:
+        """An image, or a directory, as version 1 has it: into the graph, without a name; its ID, environment, volumes.
+
+        `source`: `docker://[HOST]/PATH[#TAG]`, `v1://HOST/PATH[:TAG]`, or a path of this machine. `quota` bounds the
+        bytes of its layers as they come, those that are here included. Errors as of `pull`.
+        """
+        return self._fetching().fetch(source, quota=quota, job=job or self._job())
 
     def plan(self, reference: str, *, platform: str | None = None, job: Job | None = None) -> Planned:
         """What `pull` would fetch. Reads the documents only, and keeps nothing."""
-        job = job or self._job()
-        location = Location.parse(reference)
-        with self._source(location, job) as source:
-            name, _ = _name(location, source)
-            return self._parts.transfer.plan(source, location.asked, name, self._choice(platform), job)
+        return self._fetching().plan(Location.parse(reference), platform, job or self._job())
 
     def push(
         self, reference: str, destination: str = "", *, platform: str | None = None, job: Job | None = None
@@ -226,6 +218,14 @@ class Store:
     def tags(self) -> TagStore:
         """Names of version 1 images."""
         return self._parts.tags
+
+    def v1_session(self, host: str) -> AbstractContextManager[V1Session]:
+        """A registry of version 1."""
+        return self._fetching().session(host)
+
+    def v1_fetcher(self, host: str) -> AbstractContextManager[RepositoryFetcher]:
+        """What fetches from one into the graph."""
+        return self._fetching().fetcher(host)
 
     # -- name ----------------------------------------------------------------------------------------------
 
@@ -371,6 +371,11 @@ class Store:
     def _job(self) -> Job:
         return Job(workers=self.settings.workers)
 
+    def _fetching(self) -> Fetching:
+        from .fetching import Fetching
+
+        return Fetching(self._parts, self.settings)
+
     def _copying(self) -> Copying:
         from .copying import Copying
 
@@ -388,12 +393,3 @@ class Store:
         from .sources import open_source
 
         return open_source(location, self.settings, self._parts.disk, self._parts.session, job)
-
-
-def _name(location: Location, source: Source) -> tuple[str, bool]:
-    """What the store will call it. A file that holds one image names it, if nobody said otherwise: True if it did."""
-    if location.reference is None and not location.name and isinstance(source, Lists):
-        tags = list(islice(source.tags(), 2))
-        if len(tags) == 1:
-            return local_name(replace(location, name=tags[0])), "/" in tags[0] or location.transport == "docker-archive"
-    return local_name(location), False
