@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from .loading import Loaded
     from .materialise import Mounted, Unpacked
     from .push import Pushed
-    from .transfer import Planned, Pulled
     from .registry.v1.session import V1Session
+    from .transfer import Planned, Pulled
     from .v1.fetch import Fetched, RepositoryFetcher
     from .v1.graph import Graph
     from .v1.tags import TagStore

@@ -127,6 +127,12 @@ class Lying:
         self._deaf.add(path)
 
     @property
+    def held(self) -> int:
+        """Connections that are open now."""
+        with self._lock:
+            return len(self._open)
+
+    @property
     def paths(self) -> list[str]:
         return list(self._routes)
 
