@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from .errors import NoSpace, Unsupported, Usage
+from .errors import Unsupported, Usage
 from .images import local_name
 from .job import Job
 from .model.platform import Platform
@@ -74,7 +74,7 @@ class Fetching:
             raise Usage(f"unknown rootfs provider: {scheme[:40]}")
         reference = garden_reference(rest)
         if self._speaks_v2(reference.host, job):
-            return self._fetch_v2(reference, quota, job)
+            raise Unsupported(f"{source}: not yet", hint="use orlop pull")
         return self._fetch_v1(reference, quota, job)
 
     @contextmanager
@@ -114,22 +114,6 @@ class Fetching:
 
         with self.fetcher(reference.host) as fetcher:
             return patiently(lambda: fetcher.fetch(reference.repository, reference.tag, quota=quota, job=job), job=job)
-
-    def _fetch_v2(self, reference: Reference, quota: int | None, job: Job) -> Fetched:
-        """By the protocol that knows digests; the image then gets the ID that Docker would have given it."""
-        from .v1.fetch import Fetched
-        from .v1.variables import environment_of, volumes_of
-
-        location = Location("docker", reference=reference)
-        if quota is not None and quota > 0:
-            planned = self.plan(location, None, job)
-            size = planned.present + sum(wanted.size for wanted, _ in planned.blobs)
-            if size > quota:
-                raise NoSpace(f"quota exceeded: the layers have {size} bytes, expected at most {quota}")
-        pulled = self.pull(location, None, prepare=True, job=job)
-        identity = self._parts.graph.adopt(self._parts.images.image(pulled.name), job=job)
-        images = [node.image for node in self._parts.graph.chain(identity)]
-        return Fetched(identity, environment_of(images, job), volumes_of(images), pulled.fetched, pulled.present)
 
     def _speaks_v2(self, host: str, job: Job) -> bool:
         """By a ping, as Garden asked. `Unsupported` if it is neither."""

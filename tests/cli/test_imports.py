@@ -99,7 +99,7 @@ def test_help_needs_the_command_line_alone(command: str, module: str) -> None:
 def test_a_pull_needs_this_to_ask_its_first_question(place: Path) -> None:
     command = ("--store", str(place / "first"), "-q", "pull", "--insecure", "127.0.0.1:9", "127.0.0.1:9/app:1")
     ours, costly = imported(*command, before=_FIRST_REQUEST)
-    assert ours == set(f"{HELP} cli.progress cli.pull {STORE} {INTAKE} {REGISTRY}".split())
+    assert ours == set(f"{HELP} cli.progress cli.pull fetching {STORE} {INTAKE} {REGISTRY}".split())
     assert costly == USUAL | {"socket"}
 
 
@@ -107,7 +107,7 @@ def test_a_pull_needs_this_to_ask_its_first_question(place: Path) -> None:
 def test_commands_need_what_they_use(place: Path) -> None:
     store = ("--store", str(place / "store"), "-q")
     ours, costly = imported(*store, "pull", f"oci:{place}/layout:one")
-    assert ours == set(f"{HELP} cli.progress cli.pull {STORE} {INTAKE} {LAYOUT} {ROOTFS}".split())
+    assert ours == set(f"{HELP} cli.progress cli.pull fetching {STORE} {INTAKE} {LAYOUT} {ROOTFS}".split())
     assert costly == USUAL | {"isal"}
     ours, costly = imported(*store, "images")
     assert ours == set(f"{HELP} cli.images cli.where {STORE}".split())
