@@ -30,7 +30,7 @@ from orlop.store import Store
 with Store.open(sys.argv[1]) as store:
     first = VersionOne(store, writable=True, limit=int(sys.argv[2]), stale=float(sys.argv[3]))
     serve(StoreView(store), "127.0.0.1", 0, ready=lambda where: print(where, flush=True), version_one=first,
-          stall=float(sys.argv[4]))
+          stall=float(sys.argv[4]), drain=float(sys.argv[5]))
 """
 
 
@@ -77,9 +77,11 @@ def serve_store(path: Path, *options: str) -> Iterator[Served]:
 
 
 @contextlib.contextmanager
-def serve_pushes(path: Path, *, limit: int = 1 << 40, stale: float = 60.0, stall: float = 120.0) -> Iterator[Served]:
+def serve_pushes(
+    path: Path, *, limit: int = 1 << 40, stale: float = 60.0, stall: float = 120.0, drain: float = 10.0
+) -> Iterator[Served]:
     """The same with version 1 and pushes, and with bounds that a test reaches: see `VersionOne` and `serve`."""
-    run = [sys.executable, "-c", _PUSHES, str(path), str(limit), str(stale), str(stall)]
+    run = [sys.executable, "-c", _PUSHES, str(path), str(limit), str(stale), str(stall), str(drain)]
     with _running(run, {"HOME": str(path.parent)}) as served:
         yield served
 

@@ -55,7 +55,7 @@ class VersionOne:
         self._shelf = shelf
         self._writable = writable
         self._images = Images(shelf, uploads)
-        self._repositories = Repositories(shelf, uploads)
+        self._repositories = Repositories(shelf, self._images.found)
 
     def serves(self, path: str) -> bool:
         return path.startswith("/v1/") or path in ("/v1", "/_ping")

@@ -30,10 +30,7 @@ class Images:
     # -- look ----------------------------------------------------------------------------------------------
 
     def get(self, request: Request, name: str, part: str) -> Answer:
-        image = image_id(name)
-        if self._uploads is not None and image in self._uploads:
-            raise Refusal(400, BEING_UPLOADED)
-        node = self._shelf.found(image)
+        node = self.found(image_id(name))
         if part == "layer":
             return self._layer(request, node)
         if "if-modified-since" in request.headers:
@@ -45,6 +42,15 @@ class Images:
             "diff": lambda node: raw_json(200, diff(self._shelf.store, node), *cache_headers()),
         }
         return answers[part](node)
+
+    def found(self, image: ImageId) -> Node:
+        """404, 400 for one that is on its way."""
+        node = self._shelf.node(image)
+        if node is not None:
+            return node
+        if self._uploads is not None and image in self._uploads:
+            raise Refusal(400, BEING_UPLOADED)
+        raise Refusal(404, "Image not found")
 
     def _ancestry(self, node: Node) -> Answer:
         return json_answer(200, [each.image.id for each in self._shelf.ancestry(node.image.id)], *cache_headers())
@@ -82,19 +88,15 @@ class Images:
         if uploads is None:
             raise Refusal(405, "this registry is read-only")
         image, owner = image_id(name), request.headers.get("authorization", "")
-        there = self._shelf.node(image) is not None
+        if self._shelf.node(image) is not None:
+            uploads.discard(image)  # another process was faster
+            raise Refusal(409, "Cannot set this image checksum" if part == "checksum" else "Image already exists")
         if part == "json":
-            if there:
-                raise Refusal(409, "Image already exists")
             check_length(request, V1_JSON_BYTES)
             return Small("PUT json", lambda body: self._put_json(uploads, image, owner, body), V1_JSON_BYTES)
         if part == "layer":
-            if there:
-                raise Refusal(409, "Image already exists")
             check_length(request, uploads.limit)
             return uploads.receive(image, owner)
-        if there:
-            raise Refusal(409, "Cannot set this image checksum")
         return Small("PUT checksum", lambda _: self._put_checksum(request, uploads, image, owner))
 
     def _put_json(self, uploads: Uploads, image: ImageId, owner: str, body: bytes) -> Answer:

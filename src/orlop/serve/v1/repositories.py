@@ -6,7 +6,7 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...errors import Invalid
@@ -16,7 +16,6 @@ from ..answer import Answer, Incoming, Request, json_answer
 from .images import image_id
 from .replies import BODY_BYTES, Refusal, Small, check_length, endpoints, read_json, token
 from .shelf import Shelf, Tags, repository_name
-from .uploads import BEING_UPLOADED, Uploads
 
 # images listed beyond those with tags: their ancestors
 _LISTED = 10_000
@@ -27,11 +26,11 @@ _SAID = {"docker": "docker_version", "go": "docker_go_version", "arch": "arch", 
 
 
 class Repositories:
-    """`uploads` is None where nothing can be pushed."""
+    """`found` is `Images.found`."""
 
-    def __init__(self, shelf: Shelf, uploads: Uploads | None) -> None:
+    def __init__(self, shelf: Shelf, found: Callable[[ImageId], Node]) -> None:
         self._shelf = shelf
-        self._uploads = uploads
+        self._found = found
         self._guard = threading.Lock()
         self._pushes: OrderedDict[tuple[str, str], Mapping[str, Any]] = OrderedDict()
 
@@ -121,9 +120,7 @@ class Repositories:
         if not isinstance(named, str) or not named:
             raise Refusal(400, "Invalid data")
         image = image_id(named)
-        if self._uploads is not None and image in self._uploads:
-            raise Refusal(400, BEING_UPLOADED)
-        self._shelf.found(image)
+        self._found(image)
         self._shelf.set_tag(repository, tag, image)
         self._remember(request, repository, tag)
         return json_answer(200, "")

@@ -35,13 +35,6 @@ class Shelf:
         graph = self.store.graph
         return graph.get(image) if graph.exists(image) else None
 
-    def found(self, image: ImageId) -> Node:
-        """404."""
-        node = self.node(image)
-        if node is None:
-            raise Refusal(404, "Image not found")
-        return node
-
     def ancestry(self, image: ImageId) -> list[Node]:
         """The image first, its oldest ancestor last."""
         return self.store.graph.chain(image)[::-1]

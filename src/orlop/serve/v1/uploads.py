@@ -98,6 +98,13 @@ class Uploads:
                 del self._all[upload.image.id]
             upload.drop()
 
+    def discard(self, image: ImageId) -> None:
+        """It came to the store in another way."""
+        with self._guard:
+            upload = self._all.get(image)
+            if upload is not None and not upload.busy:
+                self._all.pop(image).drop()
+
     def release(self, upload: Upload, *, gone: bool = False) -> None:
         """Its request has ended; `gone`: and so, it seems, has the client."""
         with self._guard:
