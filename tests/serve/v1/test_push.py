@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -169,6 +170,41 @@ def test_the_checksum_of_docker_before_0_10_stands_elsewhere(served: Served, hea
     image = old_image(f"old {header}")
     begin(served, image)
     assert put_checksum(served, image, **{header: image.payload}) == (200, "")
+
+
+def tarsum(image: OldImage, body: bytes) -> str:
+    """Of an image whose layer is one file named like its content (Docker's tarsum_spec.md)."""
+    name = body.decode()
+    header = f"name{name}mode420uid0gid0size{len(body)}mtime1600000000typeflag0linknameunamegnamedevmajor0devminor0"
+    member = hashlib.sha256(header.encode() + body).hexdigest()
+    return "tarsum+sha256:" + hashlib.sha256(image.raw + member.encode()).hexdigest()
+
+
+def test_S51_the_sum_of_the_tar_is_enough(served: Served) -> None:
+    image = old_image("s51")
+    begin(served, image)
+    assert put_checksum(served, image, Checksum="tarsum+sha256:" + "0" * 64) == (400, "Checksum mismatch")
+    assert put_checksum(served, image, Checksum=tarsum(image, b"s51")) == (200, "")
+    said = ask(served, "GET", f"/images/{image.id}/json").headers
+    assert said["x-docker-checksum"] == tarsum(image, b"s51")
+    assert said["x-docker-checksum-payload"] == image.payload
+
+
+def test_both_sums_are_checked(served: Served) -> None:
+    image = old_image("both sums")
+    begin(served, image)
+    good, bad = tarsum(image, b"both sums"), "tarsum+sha256:" + "0" * 64
+    assert put_checksum(served, image, Checksum=bad, Checksum_Payload=image.payload) == (400, "Checksum mismatch")
+    assert put_checksum(served, image, Checksum=good, Checksum_Payload=BASE.payload) == (400, "Checksum mismatch")
+    assert put_checksum(served, image, Checksum=good, Checksum_Payload=image.payload) == (200, "")
+
+
+def test_a_tarsum_of_another_kind_is_passed_over_beside_a_payload(served: Served) -> None:
+    image = old_image("another kind")
+    begin(served, image)
+    other = "tarsum.v9+md5:00"
+    assert put_checksum(served, image, Checksum=other)[0] == 400
+    assert put_checksum(served, image, Checksum=other, Checksum_Payload=image.payload) == (200, "")
 
 
 @pytest.mark.parametrize("method", ["PUT", "POST", "DELETE", "PATCH"])

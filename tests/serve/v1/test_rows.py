@@ -58,6 +58,7 @@ ROWS = {
     "S48": "GET ancestry: the image first",
     "S49": "GET files: the list of a layer",
     "S50": "GET diff: changes against the parent (wrong: needed a worker)",
+    "S51": "PUT checksum with the sum of the tar only: 200",
     "S52": "nothing is pushed without --writable: 405",
     "S53": "an image in one client's hands: 409 for another, until it is silent",
 }
