@@ -197,9 +197,10 @@ class Graph:
                 return self._commit(image, below, None, lease, origin=origin, checksum="")
             admission = undo.enter_context(Admission(self._disk, self._session, self._derived))
             payload = PayloadHasher(image.raw)
-            if not admission.fill(_Shown(layer, payload), f"image {image.id.short}: layer", job):
-                return self._commit(image, below, None, lease, origin=origin, checksum="")
+            brought = admission.fill(_Shown(layer, payload), f"image {image.id.short}: layer", job)
             _check(image, str(payload), checksum)
+            if not brought:
+                return self._commit(image, below, None, lease, origin=origin, checksum=checksum)
             if tarsum:
                 _check_tarsum(image, admission.plain(), tarsum)
             try:

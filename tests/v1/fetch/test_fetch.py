@@ -274,6 +274,18 @@ def test_F21_the_checksum_of_the_index_counts_where_the_image_has_none(store: St
     assert store.graph.get(image.id).checksum == image.payload
 
 
+def test_F21_an_empty_answer_is_no_image_without_a_layer_if_the_checksum_says_otherwise(
+    store: Store, fetcher: MakeFetcher
+) -> None:
+    image = made("image")
+    with Version1([image]) as registry:
+        registry.index.sized = False
+        registry.index.server.on(f"/v1/images/{image.id}/layer", Answer(200))
+        with pytest.raises(Mismatch, match="checksum"):
+            fetcher(registry).fetch("app", job=Job())
+    assert store.graph.nodes() == {}
+
+
 def test_F22_an_id_is_found_without_a_layer(store: Store, fetcher: MakeFetcher) -> None:
     images = made_chain(2)
     with Version1(images) as registry:
