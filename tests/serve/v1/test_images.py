@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import json
@@ -169,3 +170,14 @@ def test_version_2_shows_what_was_pushed_too(served: Served) -> None:
     assert [layer["digest"] for layer in layers] == [
         f"sha256:{hashlib.sha256(image.layer).hexdigest()}" for image in (BASE, TOP)
     ]
+
+
+def test_version_2_does_not_show_the_graph(served: Served) -> None:
+    connection = http.client.HTTPConnection(served.address, timeout=60)
+    with contextlib.closing(connection):
+        connection.request("GET", "/v2/_catalog")
+        names = json.loads(connection.getresponse().read())["repositories"]
+        assert "foo/bar" in names
+        assert not {"graph", "v1.invalid/graph"} & set(names)
+        connection.request("GET", f"/v2/graph/manifests/{TOP.id}")
+        assert connection.getresponse().status == 404

@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ...blobs.spill import Spill
+from ...errors import Error
 from ...model.v1 import ImageId, PayloadHasher, V1Image
 from ...store import Store
 from ..answer import Answer, json_answer
-from .replies import Refusal, guarded, refusal
+from .replies import Refusal, guarded, log, refusal
 
 BEING_UPLOADED = "Image is being uploaded, retry later"
 MOST = 128  # images in hand at once; each may hold a file open
@@ -37,9 +38,10 @@ class Upload:
     busy: bool = False
 
     def drop(self) -> None:
-        if self.spool is not None:
-            self.spool.close()
-            self.spool = None
+        """Its layer."""
+        spool, self.spool = self.spool, None
+        if spool is not None:
+            spool.close()
 
 
 class Uploads:
@@ -77,8 +79,8 @@ class Uploads:
 
     def receive(self, image: ImageId, owner: str) -> Receiving:
         """`PUT layer`: where its bytes go. 404, 409."""
-        upload = self._take(image, owner)
-        return Receiving(self, upload, self._store.spool(), self._limit)
+        spool = self._store.spool()
+        return Receiving(self, self._take(image, owner), spool, self._limit)
 
     @contextmanager
     def whole(self, image: ImageId, owner: str) -> Iterator[Upload]:
@@ -153,15 +155,24 @@ class Receiving:
         return failed
 
     def finish(self) -> Answer:
-        self._upload.drop()
-        self._upload.spool, self._upload.size = self._spool, self._size
-        self._upload.checksum = str(self._hasher)
-        self._uploads.release(self._upload)
-        return json_answer(200, "")
+        return guarded("PUT layer", self._hand_over)
 
     def abandon(self) -> None:
-        self._spool.close()
-        self._uploads.release(self._upload, gone=True)
+        try:
+            self._spool.close()
+        except Error as error:  # its room is free when the server ends
+            log.warning("a layer that was not taken stays for now: %s", error)
+        finally:
+            self._uploads.release(self._upload, gone=True)
+
+    def _hand_over(self) -> Answer:
+        try:
+            self._upload.drop()  # what was sent before
+            self._upload.spool, self._upload.size = self._spool, self._size
+            self._upload.checksum = str(self._hasher)
+        finally:
+            self._uploads.release(self._upload)
+        return json_answer(200, "")
 
     def _keep(self, data: bytes) -> None:
         self._spool.write(data, self._size)
