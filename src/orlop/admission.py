@@ -7,19 +7,20 @@ the store before `publish`.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from types import TracebackType
 
 from .blobs.derived import DerivedFiles
 from .blobs.local import commit
 from .disk.disk import Disk
 from .disk.session import Session
-from .errors import Error, NoSpace
+from .errors import NoSpace
 from .intake import WRONG
 from .job import Job
 from .model import media
 from .model.descriptor import Descriptor
 from .model.digest import Digest
-from .plain import PlainTar, Tap, no_room
+from .plain import PlainTar, Sink, Tap, no_room
 from .ports import Readable
 from .streams import CHUNK, Inflated
 
@@ -61,26 +62,28 @@ class Admission:
         self._disk.write(self._descriptor, data, self.size)
         self.size += len(data)
 
-    def fill(self, layer: Readable, what: str, job: Job) -> bool:
-        """All of a layer, plain or compressed. False if there was nothing at all. What is wrong with `layer` itself
-        is raised first; then `Invalid` and `Unsafe` say what is wrong with the tar, `what` being its name."""
+    def fill(self, layer: Readable, what: str, job: Job, *, plain: Sequence[Sink] = ()) -> bool:
+        """All of a layer, plain or compressed. False if there was nothing at all. `plain` are shown the plain tar. What
+        `layer` itself raises leaves as it is; `Invalid` and `Unsafe` say what is wrong with the tar, `what` being its
+        name."""
         tap = Tap(layer, self, job)
         first = tap.read(CHUNK)
         if not first:
             return False
         inflated = Inflated(_Before(first, tap))
-        fault: Error | None = None
+        opened: Readable = inflated
+        for sink in plain:
+            opened = Tap(opened, sink, job)
         try:
-            self._plain.fill(inflated, job)
+            self._plain.fill(opened, job)
         except WRONG as error:
-            fault = error
+            # what comes behind it is not waited for: a pipe may have no end
+            error.message = f"{what}: {error.message.removeprefix('layer: ')}"
+            raise
         except NoSpace as error:
             raise no_room(what, self._plain.size, error) from error
         while tap.read(CHUNK):
-            pass  # its end may say that it is not what was promised
-        if fault is not None:
-            fault.message = f"{what}: {fault.message.removeprefix('layer: ')}"
-            raise fault
+            pass
         self._compression = inflated.compression
         return True
 
@@ -98,10 +101,6 @@ class Admission:
     def content_size(self) -> int:
         """Bytes of all files in it."""
         return self._plain.content_size
-
-    def plain(self) -> Readable:
-        """The plain tar, from its start."""
-        return self._plain.read_back()
 
     def publish(self) -> None:
         """Give all of it its names; the blob is durable then. The caller's lease keeps it."""

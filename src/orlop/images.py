@@ -18,6 +18,7 @@ from .model.image import ImageConfig
 from .model.limits import CONFIG_BYTES, INDEX_DEPTH
 from .model.platform import Platform
 from .model.reference import Location, Reference
+from .model.v1_names import HOST, id_in, is_reserved
 from .ports import Tagged
 
 _HEX = frozenset("0123456789abcdef")
@@ -55,10 +56,10 @@ class Images:
         self._catalog = catalog
         self._host = host
 
-    def listed(self) -> list[Listed]:
-        """Everything that has a name, sorted by name."""
+    def listed(self, *, hidden: bool = False) -> list[Listed]:
+        """Everything that has a name, sorted by name; with `hidden` the entries of version 1 images too."""
         rows = []
-        for row in self._catalog.rows():
+        for row in self._catalog.rows(lambda name: hidden or not is_reserved(name)):
             target, pulled = row.tagged.target, row.tagged.pulled
             complete = row.documents > 0 and self._blobs.size(target.digest) == target.size
             wanted = row.below if target.digest in pulled else pulled
@@ -71,7 +72,8 @@ class Images:
         return rows
 
     def resolve(self, text: str) -> Tagged:
-        """By name as people type it, by digest, or by 6 hex digits or more of one. `NotFound` suggests near names."""
+        """By name as people type it, by digest or version 1 ID, or by 6 hex digits or more of one. `NotFound` suggests
+        near names."""
         if (found := self._by_digest(text)) is not None:
             return found
         name = local_name(Location.parse(text))
@@ -109,6 +111,7 @@ class Images:
             raise Usage(f"tag {new}: expected a name with a tag, got one with a digest")
         # found by digest, it has no record of its own
         names = [tagged] if tagged.name else self.names_of(tagged.target.digest)
+        check_name(str(reference))
         pulled = {digest: None for name in names for digest in name.pulled}
         return self.name(Tagged(str(reference), tagged.target, tagged.origin, "", tagged.original, tuple(pulled)))
 
@@ -124,14 +127,11 @@ class Images:
             if self._catalog.swap(wanted.name, there.target.digest if there else None, stamped):
                 return stamped
 
-    def claim(self, wanted: Tagged) -> None:
-        """Name what nothing whole has the name of. `Conflict` if somebody was faster. Durable when it returns."""
+    def claim(self, wanted: Tagged, old: Digest | None) -> bool:
+        """Make a name that pointed at `old`, None for a new one; False if it points elsewhere by now. Durable when it
+        returns."""
         self._blobs.sync_names()
-        there = self._catalog.resolve(wanted.name)
-        lost = there is not None and self._blobs.size(there.target.digest) is None
-        old = there.target.digest if there is not None and lost else None
-        if not self._catalog.swap(wanted.name, old, replace(wanted, updated=_now())):
-            raise Conflict("Image ID already exists")
+        return self._catalog.swap(wanted.name, old, replace(wanted, updated=_now()))
 
     def check_claim(self, name: str, digest: Digest, origin: str) -> None:
         """A file may name its image, but `Conflict` if that would take the name from one that came from elsewhere."""
@@ -201,15 +201,24 @@ class Images:
             if colon:
                 raise Usage(f"{text[:140]}: is no digest: expected 6 to {longest} hexadecimal digits")
             return None
-        found = self._catalog.starting_with(prefix, algorithm=stated)
+        found = [Tagged("", each) for each in self._catalog.starting_with(prefix, algorithm=stated)]
+        if not colon:
+            found += [each for each in self._catalog.names() if id_in(each.name).startswith(prefix)]
         if len(found) > 1:
             raise Usage(f"{text}: fits {len(found)} or more documents", hint="give more digits")
-        return Tagged("", found[0]) if found else None
+        return found[0] if found else None
 
     def _suggestion(self, text: str, name: str) -> str:
-        names = {str(Reference.parse(tagged.name).familiar) for tagged in self._catalog.names()}
+        known = [tagged.name for tagged in self._catalog.names() if not is_reserved(tagged.name)]
+        names = {Reference.parse(each).familiar for each in known}
         near = difflib.get_close_matches(Reference.parse(name).familiar, names, n=1, cutoff=0.6)
         return f"did you mean {near[0]}?" if near else f"`orlop pull {text}` fetches it"
+
+
+def check_name(name: str) -> None:
+    """`Usage` for names that are not for users."""
+    if is_reserved(name):
+        raise Usage(f"{name}: {HOST} is reserved for images of version 1", hint="choose another name")
 
 
 def local_name(location: Location) -> str:

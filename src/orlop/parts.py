@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .intake import Intake
     from .materialise import Materialise
     from .transfer import Transfer
+    from .v1.chain import Chains
     from .v1.graph import Graph
     from .v1.tags import TagStore
 
@@ -92,25 +93,33 @@ class Parts:
 
     @cached_property
     def graph(self) -> Graph:
+        from .v1.entries import Entries
         from .v1.graph import Graph
 
+        entries = Entries(self.session, self.blobs, self.catalog, self.images, self.chains, lambda: self.collect)
         return Graph(
             self.disk,
             self.locks,
             self.session,
             self.blobs,
             self.derived,
-            self.catalog,
             self.images,
             self.intake,
-            lambda: self.collect,
+            self.chains,
+            entries,
         )
+
+    @cached_property
+    def chains(self) -> Chains:
+        from .v1.chain import Chains
+
+        return Chains(self.catalog, self.images)
 
     @cached_property
     def tags(self) -> TagStore:
         from .v1.tags import TagStore
 
-        return TagStore(self.catalog, self.images, self.graph)
+        return TagStore(self.catalog, self.images, self.chains, self.graph)
 
     @cached_property
     def materialise(self) -> Materialise:

@@ -6,7 +6,7 @@ import hashlib
 import threading
 from collections.abc import Iterator
 from queue import Queue
-from typing import Protocol
+from typing import Any, Protocol
 
 from .blobs.derived import DerivedFiles
 from .blobs.spill import Spill
@@ -62,10 +62,6 @@ class PlainTar:
             self.content_size += entry.size
             yield entry
 
-    def read_back(self) -> Readable:
-        """The tar, without the padding, from its start."""
-        return _Back(self._disk, self._descriptor, self.size)
-
     def write(self, data: bytes, /) -> None:
         self._hasher.update(data)
         self._disk.write(self._descriptor, data, self.size)
@@ -88,7 +84,7 @@ class PlainTar:
 
 
 class Sink(Protocol):
-    def write(self, data: bytes, /) -> None: ...
+    def write(self, data: bytes, /) -> Any: ...
 
 
 class Tap:
@@ -104,21 +100,6 @@ class Tap:
         data = self._source.read(size)
         if data:
             self._sink.write(data)
-        return data
-
-
-class _Back:
-    """A `Readable` of what was written to a file so far."""
-
-    def __init__(self, disk: Disk, descriptor: int, size: int) -> None:
-        self._disk = disk
-        self._descriptor = descriptor
-        self._size = size
-        self._at = 0
-
-    def read(self, size: int, /) -> bytes:
-        data = self._disk.read_at(self._descriptor, min(size, self._size - self._at), self._at)
-        self._at += len(data)
         return data
 
 

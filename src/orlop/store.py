@@ -19,6 +19,7 @@ from .model.digest import Digest
 from .model.document import Document
 from .model.platform import Platform
 from .model.reference import Location
+from .model.v1_names import is_reserved
 from .parts import Parts
 from .ports import Lists, Readable, Source
 from .settings import Settings
@@ -151,9 +152,9 @@ class Store:
 
     # -- look ----------------------------------------------------------------------------------------------
 
-    def images(self) -> list[Listed]:
-        """Everything that has a name, sorted by name."""
-        return self._parts.images.listed()
+    def images(self, *, hidden: bool = False) -> list[Listed]:
+        """Everything that has a name, sorted by name; with `hidden` the entries of version 1 images too."""
+        return self._parts.images.listed(hidden=hidden)
 
     def image(self, reference: str, *, platform: str | None = None) -> Image:
         """Find by name, digest, or a digest prefix of 6 hex or more. `NotFound` suggests near names."""
@@ -185,8 +186,8 @@ class Store:
         return Image(str(location), root.descriptor, manifest, config, config.platform)
 
     def names(self) -> list[str]:
-        """All names, sorted."""
-        return sorted(tagged.name for tagged in self._parts.catalog.names())
+        """All names, sorted; without the entries of version 1 images."""
+        return sorted(tagged.name for tagged in self._parts.catalog.names() if not is_reserved(tagged.name))
 
     def stored_document(self, digest: Digest, *, limit: int) -> Document | None:
         """A manifest or index by digest, None if it is not known as one; never more than `limit` bytes."""

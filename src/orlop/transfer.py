@@ -17,7 +17,7 @@ from .disk.disk import SPACE, Disk
 from .disk.session import Lease, Session
 from .errors import Cancelled, Error, NoSpace, Unsupported
 from .graph import Choice, Leaf, Plan
-from .images import Images
+from .images import Images, check_name
 from .intake import Intake, Taken
 from .job import Event, Job, beside, run_all
 from .model.descriptor import Descriptor
@@ -89,6 +89,7 @@ class Transfer:
         """Fetch what `reference` names at `source` and call it `name`. `claimed`: only the source itself says so.
         `explicit`: the platform was asked for."""
         started = time.monotonic()
+        check_name(name)
         root = graph.read(source, reference)
         if claimed:
             self._images.check_claim(name, root.digest, source.origin)

@@ -17,8 +17,8 @@ HELP = f"{VERSION} cli.app cli.lazy cli.options cli.output cli.root"
 STORE = """
 blobs blobs.derived blobs.local blobs.partial catalog catalog.names catalog.sqlite disk disk.beneath disk.disk
 disk.locks disk.session disk.syscalls disk.writeback graph house images job model model.descriptor model.digest
-model.document model.image model.limits model.media model.platform model.reference model.strict_json model.tree parts
-ports settings store streams verify
+model.document model.image model.limits model.media model.platform model.reference model.strict_json model.tree
+model.v1_names parts ports settings store streams verify
 """
 TAR = "tar tar.header tar.index tar.names tar.pax tar.reader"
 INTAKE = f"{TAR} blobs.spill download intake plain tar.index_writer transfer"

@@ -33,7 +33,7 @@ class Raising:
     def __init__(self, error: BaseException) -> None:
         self.error = error
 
-    def images(self) -> NoReturn:
+    def images(self, *, hidden: bool) -> NoReturn:
         raise self.error
 
     def __exit__(self, *error: object) -> None:

@@ -90,17 +90,17 @@ class SqliteCatalog:
     def names(self) -> Iterator[Tagged]:
         yield from self._names.all().values()
 
-    def rows(self) -> list[Row]:
-        """All names with their totals, sorted by name."""
-        rows = self._rows()
+    def rows(self, wanted: Callable[[str], bool] = lambda _: True) -> list[Row]:
+        """The names that are wanted with their totals, sorted by name."""
+        rows = self._rows(wanted)
         if any(row.documents == 0 for row in rows):  # the file came back from an older copy
             self._rebuild(self)
-            rows = self._rows()
+            rows = self._rows(wanted)
         return rows
 
-    def _rows(self) -> list[Row]:
+    def _rows(self, wanted: Callable[[str], bool]) -> list[Row]:
         with self._open() as database:
-            return [_row(database, tagged) for tagged in self._names.all().values()]
+            return [_row(database, tagged) for name, tagged in self._names.all().items() if wanted(name)]
 
     def forget(self, digests: Sequence[Digest]) -> None:
         """Documents that are gone."""

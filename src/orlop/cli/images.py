@@ -15,14 +15,15 @@ from .where import is_remote, local_name
 
 @click.command(cls=Command)
 @click.argument("pattern", metavar="[PATTERN]", required=False)
+@click.option("--all", "every", is_flag=True, help="Also the entries of version 1 images.")
 @options.as_json
 @click.pass_obj
-def images(app: App, pattern: str | None, as_json: bool) -> None:
+def images(app: App, pattern: str | None, every: bool, as_json: bool) -> None:
     """List the images in the store.
 
     PATTERN is part of a name, or has * and ? for the whole short or full name. With -q, names only.
     """
-    listed = [row for row in app.store().images() if pattern is None or _matches(row.name, pattern)]
+    listed = [row for row in app.store().images(hidden=every) if pattern is None or _matches(row.name, pattern)]
     if as_json:
         output.document(
             [

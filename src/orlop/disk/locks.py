@@ -1,6 +1,6 @@
 """Locks between processes: flock on small files, so that they die with their holder.
 
-Order, to exclude deadlock: store, then one digest at a time, then the name file.
+Order, to exclude deadlock: one image, store, then one digest at a time, then the name file.
 """
 
 from __future__ import annotations
@@ -25,11 +25,21 @@ class Locks:
     @contextmanager
     def digest(self, digest: Digest, job: Job) -> Iterator[None]:
         """One download of one blob at a time, over all processes. Waits, tells so once, wakes on stop."""
-        name = f"locks/{digest.algorithm}-{digest.encoded}"
+        with self._one(f"locks/{digest.algorithm}-{digest.encoded}", digest, job):
+            yield
+
+    @contextmanager
+    def image(self, identity: str, job: Job) -> Iterator[None]:
+        """One fetch of one version 1 image (by its ID) at a time, likewise. Taken before that of a digest."""
+        with self._one(f"locks/v1-{identity}", identity, job):
+            yield
+
+    @contextmanager
+    def _one(self, name: str, subject: str, job: Job) -> Iterator[None]:
         pause, told = _FIRST_PAUSE, False
         while (descriptor := self._try(name)) is None:
             if not told:
-                job.progress(Event("wait", digest))
+                job.progress(Event("wait", subject))
                 told = True
             job.wait(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
@@ -67,7 +77,7 @@ class Locks:
             yield
 
     def clear(self) -> None:
-        """Remove the locks of digests that nobody holds: killed processes leave them."""
+        """Remove the locks of digests and images that nobody holds: killed processes leave them."""
         for name in self._disk.names("locks"):
             if "-" in name and (descriptor := self._try(f"locks/{name}")) is not None:
                 try:

@@ -81,6 +81,8 @@ class Deletion:
                 if at is node:
                     raise _used(id, user, force=force, untagged=bool(done.rows))
                 return  # an ancestor that is used just stays
+            if not self._graph.exists(id):
+                return  # a part of an image of the store: it goes with that
             parent = at.image.parent
             self._graph.delete(id, job=job)
             done.deleted(id)

@@ -1,57 +1,42 @@
 """The image graph: version 1 images by ID, each with the layer that it adds to its parent.
 
-There is no second store: an image is a manifest (see `record`) under a name of a reserved repository.
+There is no second store: an image is a manifest (see `model.v1_record`) under a name of a reserved repository. What
+the store has from elsewhere can be looked at by ID too: see `chain`.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
-from .. import graph as documents
 from ..admission import Admission
 from ..blobs.derived import DerivedFiles
 from ..blobs.local import LocalBlobs
-from ..catalog.sqlite import SqliteCatalog
 from ..disk.disk import Disk
 from ..disk.locks import Locks
 from ..disk.session import Lease, Session
-from ..errors import Conflict, Error, Invalid, Mismatch, NotFound, Unsupported
-from ..images import Images
+from ..errors import Conflict, Damaged, Invalid, Mismatch, NotFound, Unsafe
+from ..graph import Leaf
+from ..images import Image, Images
 from ..intake import Intake
 from ..job import Job
-from ..model.descriptor import Descriptor
 from ..model.digest import Digest
+from ..model.document import Document
 from ..model.limits import V1_PARENTS
 from ..model.v1 import ImageId, PayloadHasher, V1Image
-from ..ports import Readable, Tagged
-from ..streams import CHUNK
+from ..model.v1_record import Step
+from ..ports import Readable
+from ..tar import index as tar_index
 from ..tar.tarsum import TarSum
-from . import record
+from .chain import Chain, Chains
+from .entries import Entries, Node
 from .plain_layer import EMPTY, PlainLayer
-from .record import Step, name_of
 
-if TYPE_CHECKING:
-    from ..collect import Collect
-
-
-@dataclass(frozen=True)
-class Node:
-    """One image of the graph. `layer` and `diff_id` are its own, None without one; `size` bytes of the files in it.
-
-    `origin`: where it came from; `checksum`: what the layer was checked against, "" for nothing (it is unverified).
-    """
-
-    image: V1Image
-    layer: Descriptor | None
-    diff_id: Digest | None
-    manifest: Descriptor
-    origin: str = ""
-    checksum: str = ""
-    size: int = 0
+__all__ = ["Graph", "Node"]
+_INDEX_BYTES = 4 << 30
+_HEX = frozenset("0123456789abcdef")
 
 
 class Graph:
@@ -64,49 +49,53 @@ class Graph:
         session: Session,
         blobs: LocalBlobs,
         derived: DerivedFiles,
-        catalog: SqliteCatalog,
         images: Images,
         intake: Intake,
-        collect: Callable[[], Collect],
+        chains: Chains,
+        entries: Entries,
     ) -> None:
-        """`collect`: the collector, which is seldom needed."""
         self._disk = disk
         self._locks = locks
         self._session = session
         self._blobs = blobs
         self._derived = derived
-        self._catalog = catalog
         self._images = images
         self._intake = intake
-        self._collect = collect
-        self._read: dict[Digest, list[Step]] = {}  # manifests never change
+        self._chains = chains
+        self._entries = entries
+        self._sizes: dict[Digest, int] = {}  # by diff ID
 
     # -- look ----------------------------------------------------------------------------------------------
 
     def exists(self, name: str) -> bool:
-        """Whether an image is there and whole. Full IDs only: a prefix never exists."""
+        """Whether an image was registered, and is whole. Full IDs only: a prefix never exists."""
         try:
-            return self._find(ImageId(name)) is not None
+            return self._entries.whole(ImageId(name)) is not None
         except Invalid:
             return False
 
     def get(self, name: str) -> Node:
-        """By ID, or a prefix that only one has. `NotFound`."""
+        """By ID, or a prefix that only one has. `NotFound`; `Invalid` if another image stands under the ID."""
         try:
-            node = self._find(ImageId(name))
+            id, others = ImageId(name), None
         except Invalid:
-            node = None
-        if node is None and name and set(name) <= set("0123456789abcdef"):
-            found = [id for id in self._ids() if id.startswith(name)]
-            node = self._find(found[0]) if len(found) == 1 else None
+            others = self._others() if name and _HEX.issuperset(name) else {}
+            found = {id for id in (*self._entries.ids(), *others) if id.startswith(name)} if name else set()
+            if len(found) != 1:
+                raise NotFound(f"No such id: {name[:80]}") from None
+            id = found.pop()
+        node = self._entries.registered(id) or (self._others() if others is None else others).get(id)
         if node is None:
             raise NotFound(f"No such id: {name[:80]}")
         return node
 
     def nodes(self) -> dict[ImageId, Node]:
-        """All images that are whole."""
-        found = {id: self._find(id) for id in self._ids()}
-        return {id: node for id, node in found.items() if node is not None}
+        """All images that are whole: registered ones, and those that others of the store consist of."""
+        found = self._others()
+        for id in self._entries.ids():
+            if (node := self._entries.whole(id)) is not None:
+                found[id] = node
+        return found
 
     def by_parent(self) -> dict[ImageId, list[Node]]:
         """The children of each image that has some and is there."""
@@ -127,19 +116,25 @@ class Graph:
         """An image and its ancestors, base first. An ancestor whose own entry was deleted is known from the image."""
         top = self.get(id)
         nodes = []
-        for step in self._steps(top.manifest)[:-1]:
-            own = self._find(step.image.id)
+        for step in self._steps(top)[:-1]:
+            own = self._entries.whole(step.image.id)
             same = own is not None and own.image.raw == step.image.raw and own.diff_id == step.diff_id
-            nodes.append(own if own is not None and same else Node(step.image, step.layer, step.diff_id, top.manifest))
+            nodes.append(own if own is not None and same else Node.of(step, top.manifest, top.origin))
         return [*nodes, top]
 
     def size(self, node: Node) -> int:
-        """Bytes of the files in its own layer."""
-        return node.size
+        """Bytes of the files in its own layer. Counted in the layer where nobody wrote it down."""
+        if node.layer is None or node.diff_id is None:
+            return 0
+        if node.size >= 0:
+            return node.size
+        if node.diff_id not in self._sizes:
+            self._sizes[node.diff_id] = self._counted(Leaf(node.layer, node.diff_id))
+        return self._sizes[node.diff_id]
 
     def virtual_size(self, id: ImageId) -> int:
         """The same with all ancestors."""
-        return sum(node.size for node in self.chain(id))
+        return sum(self.size(node) for node in self.chain(id))
 
     def open_layer(self, node: Node) -> BinaryIO:
         """The layer as it came; an empty tar for an image without one."""
@@ -149,28 +144,21 @@ class Graph:
         """The layer as a plain tar, seekable; made again from the blob if need be."""
         if node.layer is None or node.diff_id is None:
             return io.BytesIO(EMPTY)
-        self._intake.prepare(documents.Leaf(node.layer, node.diff_id), job=job)
-        mark, path = self._derived.mark("tar", node.diff_id), self._derived.path("tar", node.diff_id)
-        if mark is None or path is None:
-            raise NotFound(f"layer {node.diff_id}: its plain tar vanished", hint="run it again")
-        plain: Any = PlainLayer(self._disk.stream(str(path.relative_to(self._disk.root))), mark.size)
+        with self._session.lease() as lease:
+            lease.rely_on([node.layer.digest, node.diff_id])
+            self._intake.prepare(Leaf(node.layer, node.diff_id), job=job)
+            mark, path = self._derived.mark("tar", node.diff_id), self._derived.path("tar", node.diff_id)
+            if mark is None or path is None:
+                raise Damaged(f"layer {node.diff_id}: its plain tar vanished", hint="run it again")
+            plain: Any = PlainLayer(self._disk.stream(str(path.relative_to(self._disk.root))), mark.size)
         stream: BinaryIO = plain
         return stream
-
-    def id_of(self, manifest: Descriptor) -> ImageId | None:
-        """Whose manifest this is, None if it is no image's of the graph."""
-        try:
-            id = self._steps(manifest)[-1].image.id
-        except (Invalid, NotFound):
-            return None
-        there = self._catalog.resolve(name_of(id))
-        return id if there is not None and there.target.digest == manifest.digest else None
 
     # -- change --------------------------------------------------------------------------------------------
 
     def lock(self, id: ImageId, job: Job) -> AbstractContextManager[None]:
-        """One fetch of one image at a time, over all threads and processes."""
-        return self._locks.digest(Digest(f"sha256:{id}"), job)
+        """One fetch of one image at a time, over all threads and processes. Not held by `register`."""
+        return self._locks.image(id, job)
 
     def register(
         self,
@@ -185,120 +173,138 @@ class Graph:
         """Take in an image: its JSON as it is, and a layer as it comes; None or nothing to read is no layer.
 
         `checksum` ("sha256:...", see `PayloadHasher`) and `tarsum` are checked before anything is seen: `Mismatch`.
-        `Conflict` if the ID is there, which stays as it is; `NotFound` without its parent; `Invalid`, `Unsafe` for a
-        bad tar. What fails, and whoever is killed, leaves nothing behind, and the ID free.
+        `Conflict` if the ID is there, which stays as it is; `NotFound` without its parent; `Unsafe` with more than 127
+        ancestors; `Invalid`, `Unsafe` for a bad tar. What fails, and whoever is killed, leaves nothing behind, and the
+        ID free.
         """
-        if self.exists(image.id):
-            raise Conflict("Image ID already exists")
-        below = self._below(image)
+        there = self._entries.tagged(image.id)
+        if there is not None and self._entries.whole(image.id) is not None:
+            raise Conflict(f"Image {image.id} already exists")
         with ExitStack() as undo:
             lease = undo.enter_context(self._session.lease())
-            if layer is None:
-                return self._commit(image, below, None, lease, origin=origin, checksum="")
-            admission = undo.enter_context(Admission(self._disk, self._session, self._derived))
-            payload = PayloadHasher(image.raw)
-            brought = admission.fill(_Shown(layer, payload), f"image {image.id.short}: layer", job)
-            _check(image, str(payload), checksum)
-            if not brought:
-                return self._commit(image, below, None, lease, origin=origin, checksum=checksum)
-            if tarsum:
-                _check_tarsum(image, admission.plain(), tarsum)
-            try:
-                return self._commit(image, below, admission, lease, origin=origin, checksum=checksum or tarsum)
-            except Error:
-                undo.close()
-                self._collect().run(job, only=[admission.descriptor.digest, admission.diff_id])
-                raise
+            below = self._stands_on(image, lease, job)
+            admission = self._admitted(image, layer, tarsum, checksum, undo, job)
+            top = Step(image, admission.descriptor, admission.diff_id) if admission else Step(image)
+            return self._entries.keep(
+                [*below, top],
+                admission,
+                origin=origin,
+                checksum=checksum or tarsum,
+                replaces=there.target.digest if there else None,
+                job=job,
+            )
 
     def delete(self, name: str, *, job: Job) -> ImageId:
-        """Remove one image, and what nothing else needs. Its descendants stay whole. `NotFound`."""
-        node = self.get(name)
-        id = node.image.id
-        # looked at while the name still keeps others from collecting it
-        below = self._collect().below(node.manifest.digest)
-        if not self._catalog.swap(name_of(id), node.manifest.digest, None):
-            raise NotFound(f"No such id: {id}")
-        self._collect().run(job, only=below)
-        return id
+        """Remove one registered image, and what nothing else needs. Its descendants stay whole. `NotFound`."""
+        found = [id for id in self._entries.ids() if name and id.startswith(name)]
+        if len(found) != 1 or not self._entries.remove(found[0], job):
+            raise NotFound(f"No such id: {name[:80]}")
+        return found[0]
+
+    def adopt(self, image: Image, *, job: Job) -> ImageId:
+        """Enter an image of the store, with its ancestors, under the IDs that it brought along or that are computed.
+        Idempotent. `Conflict` if one of them is another image's; then those before it stay."""
+        origin = self._images.resolve(image.name).origin if image.name else ""
+        return self._adopt(image.manifest, self._chains.of(image.manifest), origin, job)
+
+    def own(self, node: Node, job: Job) -> Node:
+        """The same image with a manifest of its own; adopted, if it is a part of another one."""
+        manifest = self._images.stored(node.manifest)
+        chain = self._chains.of(manifest)
+        if chain.id == node.image.id:
+            return node
+        at = [step.image.id for step in chain.steps].index(node.image.id)
+        self._adopt(None, Chain(chain.steps[: at + 1], chain.is_computed), node.origin, job)
+        return self.get(node.image.id)
 
     # -- within ---------------------------------------------------------------------------------------------
 
-    def _ids(self) -> list[ImageId]:
-        prefix = name_of(ImageId("0" * 64))[:-64]
-        return [
-            ImageId(tagged.name[len(prefix) :]) for tagged in self._catalog.names() if tagged.name.startswith(prefix)
-        ]
+    def _others(self) -> dict[ImageId, Node]:
+        """The images that the store's other images consist of."""
+        found: dict[ImageId, Node] = {}
+        for tagged, manifest, chain in self._chains.users():
+            for step in chain.steps:
+                # as an image itself it is told of rather than as a part
+                if step is chain.steps[-1] or step.image.id not in found:
+                    found[step.image.id] = Node.of(step, manifest.descriptor, tagged.origin)
+        return found
 
-    def _find(self, id: ImageId) -> Node | None:
-        tagged = self._catalog.resolve(name_of(id))
-        if tagged is None:
-            return None
-        try:
-            step = self._steps(tagged.target)[-1]
-        except NotFound:
-            return None  # its documents were lost: as good as not there, until it is registered again
-        if step.image.id != id:
-            raise Invalid(f"Image stored at '{id}' has wrong id '{step.image.id}'")
-        if step.layer is not None and self._blobs.size(step.layer.digest) is None:
-            return None
-        notes = self._images.stored(tagged.target).annotations
-        size = notes.get(record.SIZE, "0")
-        return Node(
-            step.image,
-            step.layer,
-            step.diff_id,
-            tagged.target,
-            tagged.origin,
-            notes.get(record.CHECKSUM, ""),
-            int(size) if size.isdecimal() and len(size) < 20 else 0,
-        )
+    def _steps(self, node: Node) -> Sequence[Step]:
+        steps = self._chains.of(self._images.stored(node.manifest)).steps
+        at = [step.image.id for step in steps].index(node.image.id)
+        return steps[: at + 1]
 
-    def _steps(self, manifest: Descriptor) -> list[Step]:
-        steps = self._read.get(manifest.digest)
-        if steps is None:
-            document = self._images.stored(manifest)
-            steps = record.read(document, self._images.config(document))
-            self._read[manifest.digest] = steps
-        return steps
-
-    def _below(self, image: V1Image) -> list[Step]:
-        """The chain that the image stands on. `NotFound` without its parent."""
+    def _stands_on(self, image: V1Image, lease: Lease, job: Job) -> Sequence[Step]:
+        """The chain of the image's parent, whole, and kept from collections. `NotFound`."""
         if image.parent is None:
-            return []
-        if not self.exists(image.parent):
-            raise NotFound(f"image {image.id.short}: its parent {image.parent} is not there")
-        steps = self._steps(self.get(image.parent).manifest)
+            return ()
+        try:
+            parent = self.get(image.parent)
+        except NotFound as error:
+            raise NotFound(f"image {image.id.short}: its parent {image.parent} is not there") from error
+        steps = self._steps(parent)
         if len(steps) > V1_PARENTS:
-            raise Unsupported(f"image {image.id.short}: more than {V1_PARENTS} ancestors")
+            raise Unsafe(f"image {image.id.short}: {len(steps)} ancestors, at most {V1_PARENTS} are taken")
+        lease.rely_on(_digests(steps))
+        for step in steps:
+            if step.layer is not None and self._blobs.size(step.layer.digest) != step.layer.size:
+                text = f"image {image.id.short}: the layer of its ancestor {step.image.id.short} is not in the store"
+                raise NotFound(text, hint="fetch that again")
+        if not self.exists(image.parent):
+            self.own(parent, job)
         return steps
 
-    def _commit(
-        self,
-        image: V1Image,
-        below: Sequence[Step],
-        admission: Admission | None,
-        lease: Lease,
-        *,
-        origin: str,
-        checksum: str,
-    ) -> Node:
-        """All is checked: blobs first, the documents, the name last, unless somebody else was faster."""
-        layer, diff_id = (admission.descriptor, admission.diff_id) if admission else (None, None)
-        size = admission.content_size if admission else 0
-        steps = [*below, Step(image, layer, diff_id)]
-        raw, manifest = record.make(steps, checksum=checksum, size=size)
-        config = Digest.of(raw)
-        own = [layer.digest] if layer else []
-        lease.rely_on([manifest.digest, config, *own, *(step.diff_id for step in steps if step.diff_id)])
-        lease.rely_on(step.layer.digest for step in below if step.layer)
-        if admission is not None:
-            admission.publish()
-        self._blobs.put(config, raw)
-        self._blobs.put(manifest.digest, manifest.raw)
-        facts = documents.facts_of(manifest, documents.image_of(manifest, raw))
-        self._catalog.add([facts])
-        self._images.claim(Tagged(name_of(image.id), manifest.descriptor, origin))
-        return Node(image, layer, diff_id, manifest.descriptor, origin, checksum, size)
+    def _admitted(
+        self, image: V1Image, layer: Readable | None, tarsum: str, checksum: str, undo: ExitStack, job: Job
+    ) -> Admission | None:
+        """The layer in scratch, all of it checked; None if there is none."""
+        payload, sums = PayloadHasher(image.raw), TarSum(tarsum) if tarsum else None
+        admission = None
+        if layer is not None:
+            admission = undo.enter_context(Admission(self._disk, self._session, self._derived))
+            plain = [sums] if sums else []
+            if not admission.fill(_Shown(layer, payload), f"image {image.id.short}: layer", job, plain=plain):
+                admission = None
+        if checksum and str(payload) != checksum:
+            text = f"image {image.id.short}: its JSON and layer have checksum {payload}, expected {checksum[:80]}"
+            raise Mismatch(text)
+        if sums is not None and not sums.matches(tarsum, image.raw):
+            raise Mismatch(f"image {image.id.short}: its layer has {sums.text(image.raw)}, expected {tarsum[:150]}")
+        return admission
+
+    def _adopt(self, manifest: Document | None, chain: Chain, origin: str, job: Job) -> ImageId:
+        """`manifest`: of the last of the chain, None to make one."""
+        with self._session.lease() as lease:
+            lease.rely_on(_digests(chain.steps))
+            for count, step in enumerate(chain.steps, 1):
+                there = self._entries.registered(step.image.id)
+                if there is not None:
+                    # the JSON of a computed image tells less than its ID, which its layers make
+                    same = there.diff_id == step.diff_id and (chain.is_computed or there.image.raw == step.image.raw)
+                    if not same:
+                        raise Conflict(f"Image {step.image.id} already exists")
+                elif manifest is not None and count == len(chain.steps):
+                    self._entries.name(step.image.id, manifest.descriptor, origin, None)
+                else:
+                    steps = chain.steps[:count]
+                    self._entries.keep(steps, None, origin=origin, checksum="", replaces=None, job=job)
+        return chain.id
+
+    def _counted(self, leaf: Leaf) -> int:
+        with self._session.lease() as lease:
+            lease.rely_on([leaf.descriptor.digest, *([leaf.diff_id] if leaf.diff_id else [])])
+            if leaf.diff_id is None or self._blobs.size(leaf.descriptor.digest) is None:
+                return 0
+            self._intake.prepare(leaf, job=Job())
+            path = self._derived.path("index", leaf.diff_id)
+            raw = self._disk.read(str(path.relative_to(self._disk.root)), _INDEX_BYTES) if path else None
+        return sum(entry.size for entry in tar_index.load(raw)[0]) if raw is not None else 0
+
+
+def _digests(steps: Sequence[Step]) -> list[Digest]:
+    """Of layers, as they came and plain."""
+    layers = [step.layer.digest for step in steps if step.layer]
+    return [*layers, *(step.diff_id for step in steps if step.diff_id)]
 
 
 class _Shown:
@@ -312,16 +318,3 @@ class _Shown:
         data = self._source.read(size)
         self._hasher.write(data)
         return data
-
-
-def _check(image: V1Image, found: str, wanted: str) -> None:
-    if wanted and found != wanted:
-        raise Mismatch(f"image {image.id.short}: its JSON and layer have checksum {found}, expected {wanted}")
-
-
-def _check_tarsum(image: V1Image, plain: Readable, wanted: str) -> None:
-    found = TarSum(wanted)
-    while data := plain.read(CHUNK):
-        found.write(data)
-    if not found.matches(wanted, image.raw):
-        raise Mismatch(f"image {image.id.short}: its layer has {found.text(image.raw)}, expected {wanted}")

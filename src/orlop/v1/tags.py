@@ -4,17 +4,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from ..catalog.sqlite import SqliteCatalog
 from ..errors import Conflict, Error, Invalid, NotFound
-from ..images import Images
+from ..images import Images, check_name
+from ..job import Job
 from ..model.limits import LAYOUT_INDEX_BYTES
 from ..model.reference import Reference
 from ..model.strict_json import load_object
 from ..model.v1 import DEFAULT_TAG, ImageId, check_repository, check_tag, parse_repository_tag
+from ..model.v1_names import is_reserved
 from ..ports import Tagged
-from . import record
+from .chain import Chains
 from .graph import Graph, Node
 
 _HEX = frozenset("0123456789abcdef")
@@ -24,29 +27,36 @@ _KEY = "Repositories"
 class TagStore:
     """Of one store; every call sees what others did."""
 
-    def __init__(self, catalog: SqliteCatalog, images: Images, graph: Graph) -> None:
+    def __init__(self, catalog: SqliteCatalog, images: Images, chains: Chains, graph: Graph) -> None:
         self._catalog = catalog
         self._images = images
+        self._chains = chains
         self._graph = graph
 
     def set(self, repository: str, tag: str, image: str, *, force: bool) -> None:
-        """Give an image a name, `latest` by default. Durable when it returns.
+        """Give an image a name, `latest` by default; nothing happens if it has that already. Durable when it returns.
 
         `NotFound` for an unknown image, `Conflict` for a tag that is another image's, unless `force`; `Invalid` names.
         """
-        node = self.lookup(image)
         tag = tag or DEFAULT_TAG
         check_repository(repository)
         check_tag(tag)
         name = str(_reference(repository, tag))
-        there = self._catalog.resolve(name)
-        if there is not None and there.target.digest != node.manifest.digest and not force:
-            known = self._id_of(there) or there.target.digest
-            raise Conflict(
-                f"Conflict: Tag {repository}:{tag} is already set to {known}, if you want to replace it, "
-                "please use -f option"
-            )
-        self._images.name(Tagged(name, node.manifest, node.origin))
+        check_name(name)
+        node = self.lookup(image)
+        while True:
+            there = self._catalog.resolve(name)
+            known = self._id_of(there) if there is not None else None
+            if known == node.image.id:
+                return
+            if there is not None and not force:
+                raise Conflict(
+                    f"Conflict: Tag {repository}:{tag} is already set to {known or there.target.digest}, "
+                    "if you want to replace it, please use -f option"
+                )
+            own = self._graph.own(node, Job())
+            if self._images.claim(Tagged(name, own.manifest, own.origin), there.target.digest if there else None):
+                return
 
     def lookup(self, name: str) -> Node:
         """`repository[:tag]`, an ID or a prefix of one, `repository:` with a prefix. `NotFound`."""
@@ -66,13 +76,13 @@ class TagStore:
             own = _reference(repository, DEFAULT_TAG).name
         except Error:
             return {}
-        return {tag: id for reference, tag, id in self._tagged() if reference.name == own}
+        return {reference.tag: id for reference, id in self._tagged(own)}
 
     def all(self) -> dict[str, dict[str, ImageId]]:
         """Every repository by its familiar name: `solo`, `user/repository`, `host:5000/repository`."""
         result: dict[str, dict[str, ImageId]] = {}
-        for reference, tag, id in self._tagged():
-            result.setdefault(_familiar(reference), {})[tag] = id
+        for reference, id in self._tagged():
+            result.setdefault(_familiar(reference), {})[reference.tag] = id
         return result
 
     def by_id(self) -> dict[ImageId, list[str]]:
@@ -135,19 +145,21 @@ class TagStore:
             for tag, id in own.items():
                 self.set(repository, tag, id, force=True)
 
-    def _tagged(self) -> list[tuple[Reference, str, ImageId]]:
-        found = []
+    def _tagged(self, repository: str = "") -> Iterator[tuple[Reference, ImageId]]:
+        """Names with a tag, of one repository or of all, and the images that they are in version 1."""
         for tagged in self._catalog.names():
-            if record.is_reserved(tagged.name):
+            if is_reserved(tagged.name):
                 continue
             reference = Reference.parse(tagged.name)
-            if reference.tag and (id := self._id_of(tagged)) is not None:
-                found.append((reference, reference.tag, id))
-        return found
+            if reference.tag and not reference.digest and repository in ("", reference.name):
+                id = self._id_of(tagged)
+                if id is not None:
+                    yield reference, id
 
     def _id_of(self, tagged: Tagged) -> ImageId | None:
-        """None for an image that is not in the graph, as those of registries of version 2."""
-        return self._graph.id_of(tagged.target)
+        """None for what is no image, or not whole."""
+        found = self._chains.named(tagged)
+        return found[1].id if found is not None else None
 
 
 def _reference(repository: str, tag: str) -> Reference:
