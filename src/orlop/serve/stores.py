@@ -12,7 +12,6 @@ from ..model.document import Document
 from ..model.limits import MANIFEST_BYTES
 from ..model.reference import Reference
 from ..store import Store
-from ..v1.record import is_reserved
 from .view import served_as
 
 
@@ -50,7 +49,7 @@ class StoreView:
         return _page({served_as(reference)[0] for reference in self._references()}, last, n)
 
     def _references(self) -> list[Reference]:
-        return [Reference.parse(name) for name in self._store.names() if not is_reserved(name)]
+        return [Reference.parse(name) for name in self._store.names()]
 
     def _tags(self, repository: str) -> dict[str, str] | None:
         """Tag -> full name, None if there is no such repository."""
