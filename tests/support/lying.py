@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import socket
 import ssl
 import struct
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import TracebackType
 
 from orlop.model.document import Document
 
 from .images import MadeImage
+from .listening import Listening
 
 CANARY = "c4nary-passw0rd"
 _SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
@@ -63,7 +61,7 @@ Handler = Callable[[Seen], Answer]
 
 
 @dataclass(repr=False)  # hypothesis prints fixtures, and this one grows
-class Lying:
+class Lying(Listening):
     """`with Lying() as server: server.on("/v2/", Answer(200))`. Answers of a path are used up in order, the last
     one stays. Paths that nobody told about are 404."""
 
@@ -77,38 +75,13 @@ class Lying:
     handshakes: int = 0
     agreed: list[str | None] = field(default_factory=list)  # by ALPN, of those
     _routes: dict[str, list[Answer | Handler]] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _open: set[socket.socket] = field(default_factory=set)
-
-    def __enter__(self) -> Lying:
-        family = socket.AF_INET6 if ":" in self.address else socket.AF_INET
-        self._listener = socket.create_server((self.address, 0), family=family, backlog=128)
-        self.port: int = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        # shutdown, as close alone does not wake the thread in accept
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        with self._lock:
-            for link in self._open:
-                with contextlib.suppress(OSError):
-                    link.shutdown(socket.SHUT_RDWR)
-
-    @property
-    def host(self) -> str:
-        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 
     @property
     def url(self) -> str:
         return f"{'https' if self.tls else 'http'}://{self.host}"
 
     def on(self, path: str, *answers: Answer | Handler) -> None:
-        with self._lock:
+        with self.lock:
             self._routes[path] = list(answers)
 
     @property
@@ -134,18 +107,10 @@ class Lying:
                 found.append(("certificate", request.target))
         return found
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                link, _ = self._listener.accept()
-            except OSError:
-                return
-            with self._lock:
-                self._open.add(link)
-                self.connections += 1
-            threading.Thread(target=self._serve, args=(link,), daemon=True).start()
+    def came(self, number: int) -> None:
+        self.connections = number + 1
 
-    def _serve(self, link: socket.socket) -> None:
+    def serve(self, link: socket.socket, number: int) -> None:
         raw = link
         try:
             if self.hangs_up:
@@ -156,9 +121,9 @@ class Lying:
                 link = self.tls.wrap_socket(link, server_side=True)
                 self.handshakes += 1
                 self.agreed.append(link.selected_alpn_protocol())
-                with self._lock:
-                    self._open.discard(raw)
-                    self._open.add(link)
+                with self.lock:
+                    self.open_links.discard(raw)
+                    self.open_links.add(link)
             stream = link.makefile("rb")
             while (request := self._read(stream, link)) is not None:
                 answer = self._answer(request)
@@ -167,8 +132,8 @@ class Lying:
         except (OSError, ValueError):
             pass  # the client is free to leave at any time
         finally:
-            with self._lock:
-                self._open.discard(link)
+            with self.lock:
+                self.open_links.discard(link)
             link.close()
 
     def _read(self, stream: object, link: socket.socket) -> Seen | None:
@@ -176,7 +141,7 @@ class Lying:
         first = readline(70_000)
         if not first:
             return None
-        with self._lock:
+        with self.lock:
             self.first_bytes.append(first)
         if first[0] == _TLS_HANDSHAKE:  # random bytes, which may look like anything
             return None
@@ -188,21 +153,21 @@ class Lying:
         length = int(dict(headers).get("content-length", "0"))
         certificate = isinstance(link, ssl.SSLSocket) and link.getpeercert() not in (None, {})
         seen = Seen(method, target, headers, read(length), time.monotonic(), certificate)
-        with self._lock:
+        with self.lock:
             self.seen.append(seen)
         return seen
 
     def _noting(self, read: Callable[[int], bytes]) -> Callable[[int], bytes]:
         def noting(size: int) -> bytes:
             data = read(size)
-            with self._lock:
+            with self.lock:
                 self.arrived += data
             return data
 
         return noting
 
     def _answer(self, request: Seen) -> Answer:
-        with self._lock:
+        with self.lock:
             answers = self._routes.get(request.path) or [Answer(404)]
             chosen = answers.pop(0) if len(answers) > 1 else answers[0]
         return chosen if isinstance(chosen, Answer) else chosen(request)
