@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from queue import Queue
 
@@ -28,6 +28,7 @@ from .ports import Readable, Source
 from .streams import CHUNK, Inflated
 from .tar.index_writer import IndexWriter
 from .tar.reader import read_entries
+from .tar.sparse import Expansion, start_behind
 from .verify import Verifier
 
 _BLOCK = 512
@@ -254,7 +255,8 @@ class _Opening:
 
 
 class _PlainTar:
-    """A plain layer tar being written, hashed and indexed; padded to whole blocks for mounting."""
+    """A plain layer tar being written, hashed and indexed; padded to whole blocks for mounting, and the data of its
+    sparse members behind it once more, with their holes."""
 
     def __init__(self, disk: Disk, scratch: str, algorithm: str) -> None:
         self._disk = disk
@@ -265,15 +267,28 @@ class _PlainTar:
         self.size = 0  # plain bytes so far
         self._spill = Spill(disk, f"{scratch}.index")
         self._index = IndexWriter(self._spill.write, self._spill.read)
+        self._expansion = Expansion()
         self.digest = ""
 
     def fill(self, plain: Readable, job: Job) -> None:
         """All of `plain`; it is inflated in a thread of its own, while this one hashes, writes and indexes."""
         with _Ahead(plain, job) as chunks:
-            self._index.add(read_entries(_Tap(chunks, self, job)))
+            self._index.add(read_entries(_Tap(chunks, self, job), expansion=self._expansion))
         self.digest = f"{self._algorithm}:{self._hasher.hexdigest()}"
         if padding := -self.size % _BLOCK:
             self._disk.write(self._descriptor, b"\0" * padding, self.size)
+        if self._expansion.size:
+            self._expand(job)
+
+    def _expand(self, job: Job) -> None:
+        start = start_behind(self.size)
+        # a hole at the very end needs something behind it
+        self._disk.write(self._descriptor, b"\0", start + self._expansion.size - 1)
+        for source, place, length in self._expansion.pieces(start):
+            for at in range(0, length, CHUNK):
+                job.check()
+                data = self._disk.read_at(self._descriptor, min(CHUNK, length - at), source + at)
+                self._disk.write(self._descriptor, data, place + at)
 
     def write(self, data: bytes, /) -> None:
         self._hasher.update(data)
@@ -284,11 +299,17 @@ class _PlainTar:
             raise Unsafe(f"layer: more than {LAYER_PLAIN_BYTES} plain bytes")
 
     def adopt(self, derived: DerivedFiles, diff_id: Digest) -> None:
-        derived.put("index", diff_id, self._index.parts(tar_size=self.size))
+        derived.put("index", diff_id, self._parts())
         if self._algorithm == "sha256":
             derived.adopt("tar", diff_id, self._name, size=self.size, sha256=self._hasher.hexdigest())
         else:
             derived.adopt("tar", diff_id, self._name)  # its mark has a sha256: read once more, for these few
+
+    def _parts(self) -> Iterator[bytes]:
+        if not self._expansion.size:
+            return self._index.parts(tar_size=self.size)
+        start = start_behind(self.size)
+        return self._index.parts(tar_size=start + self._expansion.size, behind=start)
 
     def close(self) -> None:
         self._spill.close()

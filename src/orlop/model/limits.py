@@ -52,6 +52,10 @@ TAR_EXTENSION_BYTES = 1 * MIB
 TAR_EXTENSION_FREE_BYTES = 1 * KIB
 TAR_EXTENSIONS_TOTAL_BYTES = 64 * MIB
 TAR_ENTRIES = 10_000_000
+# sparse members of one layer together (PA05): their segments, some 100 bytes of memory each, and their real sizes, for
+# `export` writes the holes out.
+SPARSE_SEGMENTS = 1 << 18
+SPARSE_BYTES = 1 << 38
 # what a pull prepares for a mount: names of an image, and bytes of its tar indexes. A name takes 700 bytes of memory.
 READY_NAMES = 100_000
 READY_INDEX_BYTES = 16 * MIB
