@@ -214,13 +214,20 @@ class Materialise:
         """Diff IDs and chain IDs that mounts stand on."""
         return {digest for _, record in self._records.live() for digest in record.uses}
 
-    def unpack(self, image: Image, target: Path, job: Job) -> Unpacked:
-        """The tree of an image in a new or empty directory."""
+    def unpack(self, image: Image, target: Path, job: Job, *, filled: Callable[[], None] | None = None) -> Unpacked:
+        """The tree of an image in a new or empty directory. `filled`: see `write_tree`."""
         own, ownership = os.geteuid() == 0, "applied"
         with self.stack(image, job) as stack:
             record = None if own else beside(stack.tree)
             written = directory.write_tree(
-                stack.tree, stack.layers, target, job=job, own=own, sync=self._disk.durable, beside=record
+                stack.tree,
+                stack.layers,
+                target,
+                job=job,
+                own=own,
+                sync=self._disk.durable,
+                beside=record,
+                filled=filled,
             )
             if record is not None:
                 ownership = f"recorded in {record.place(Path(os.path.abspath(target)))}"

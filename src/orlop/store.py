@@ -21,7 +21,7 @@ from .model.digest import Digest
 from .model.document import Document
 from .model.platform import Platform
 from .model.reference import Location
-from .parts import Parts
+from .parts import Parts, Passage
 from .ports import Lists, Source
 from .settings import Settings
 
@@ -55,6 +55,8 @@ class Store:
         disk = disk or Disk(settings.store, durable=settings.durability == "full")
         open_house(disk)
         self._parts = Parts(disk, settings.platform)
+        # by manifest: what a pull has opened for the unpack to come
+        self._passages: dict[Digest, Passage] = {}
 
     @classmethod
     def open(cls, path: str | Path | None = None, *, settings: Settings | None = None) -> Store:
@@ -87,28 +89,45 @@ class Store:
     # -- fetch ---------------------------------------------------------------------------------------------
 
     def pull(
-        self, reference: str, *, platform: str | None = None, download_only: bool = False, job: Job | None = None
+        self,
+        reference: str,
+        *,
+        platform: str | None = None,
+        download_only: bool = False,
+        for_unpack: bool = False,
+        job: Job | None = None,
     ) -> Pulled:
         """Fetch an image (from any transport), verify and keep it, and name it.
 
         `platform` may be "all". Unless `download_only`, layers are also made ready to mount (not for "all").
+        `for_unpack`: they are made ready for the next `unpack` of this object instead, and not kept.
         `NotFound`, `Denied`, `Mismatch`, `Unsafe`, `NoSpace`, `Unavailable`, `Throttled`, `Cancelled`.
         """
         job = job or self._job()
         location = Location.parse(reference)
         choice = self._choice(platform)
-        with self._source(location, job) as source:
-            name, claimed = _name(location, source)
-            return self._parts.transfer.pull(
-                source,
-                _asked(location),
-                name,
-                choice,
-                claimed=claimed,
-                explicit=platform is not None,
-                prepare=not download_only and choice is not None,
-                job=job,
-            )
+        passage = self._parts.passage() if for_unpack else None
+        transfer = passage.transfer if passage is not None else self._parts.transfer
+        try:
+            with self._source(location, job) as source:
+                name, claimed = _name(location, source)
+                pulled = transfer.pull(
+                    source,
+                    _asked(location),
+                    name,
+                    choice,
+                    claimed=claimed,
+                    explicit=platform is not None,
+                    prepare=not download_only and choice is not None,
+                    job=job,
+                )
+        except BaseException:
+            if passage is not None:
+                passage.derived.drop()
+            raise
+        if passage is not None:
+            self._passages.update(dict.fromkeys(pulled.manifests, passage))
+        return pulled
 
     def plan(self, reference: str, *, platform: str | None = None, job: Job | None = None) -> Planned:
         """What `pull` would fetch. Reads the documents only, and keeps nothing."""
@@ -248,9 +267,17 @@ class Store:
     def unpack(
         self, reference: str, target: str | Path, *, platform: str | None = None, job: Job | None = None
     ) -> Unpacked:
-        """Write the image's tree into a new or empty directory. Not root: ownership is recorded beside it."""
+        """Write the image's tree into a new or empty directory. Not root: ownership is recorded beside it.
+
+        Layers that are not ready are opened for this alone: kept, they would have to be written out with the tree.
+        """
         image = self.image(reference, platform=platform)
-        return self._parts.materialise.unpack(image, Path(target).absolute(), job or self._job())
+        passage = self._passages.pop(image.manifest.digest, None) or self._parts.passage()
+        drop = passage.derived.drop
+        try:
+            return passage.materialise.unpack(image, Path(target).absolute(), job or self._job(), filled=drop)
+        finally:
+            drop()
 
     def export(self, reference: str, out: BinaryIO, *, platform: str | None = None, job: Job | None = None) -> int:
         """The flattened tree as one tar; returns bytes written."""

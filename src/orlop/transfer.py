@@ -27,6 +27,8 @@ from .model.image import ImageConfig
 from .model.media import DOCKER_LAYER_GZIP
 from .ports import Facts, Sizes, Source, Tagged
 
+MakeReady = Callable[[Sequence[Digest], Job], None]
+
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
@@ -63,7 +65,7 @@ class Transfer:
         images: Images,
         intake: Intake,
         session: Session,
-        make_ready: Callable[[Sequence[Digest], Job], None],
+        make_ready: MakeReady,
     ) -> None:
         """`make_ready` prepares the mount of a stack of diff IDs whose plain layers are in the store."""
         self._disk = disk

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -47,16 +47,21 @@ def write_tree(
     own: bool,
     sync: bool = True,
     beside: Beside | None = None,
+    filled: Callable[[], None] | None = None,
 ) -> Written:
     """Make the directory `target` with all of `tree`, whose file data is in the tars of `layers`.
 
     `target` must be new or empty; it is there whole or, after any failure, as it was before. `own`: with owners,
     devices and privileged attributes, which takes root; without, they are left out with a note. `sync`: durable
-    when it returns. `beside`: a file that is there whenever the tree is. `Conflict`, `NoSpace`, `Denied`,
-    `Cancelled`; `Damaged` if a tar is too short.
+    when it returns. `beside`: a file that is there whenever the tree is. `filled` is called once the tars are not
+    needed any more, before anything is synced. `Conflict`, `NoSpace`, `Denied`, `Cancelled`; `Damaged` if a tar is
+    too short.
     """
     with staged(target, sync=sync, beside=beside) as root:
-        return fill(tree, layers, root, job=job, own=own, name=target)
+        written = fill(tree, layers, root, job=job, own=own, name=target)
+        if filled is not None:
+            filled()
+        return written
 
 
 def fill(tree: Tree, layers: Sequence[Layer], root: int, *, job: Job, own: bool, name: Path) -> Written:
