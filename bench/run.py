@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.support.registries import docker_registry
 
 from . import small
-from .bounds import bounds
+from .bounds import bounds, steps
 from .image import CACHE, TAG, layout
 from .measure import compile_sources, measure
 from .peers import WAYS
@@ -36,7 +36,7 @@ def main(rounds: int) -> None:
             for way in WAYS:
                 measure(way, host, results[way.name])
                 print(f"{number + 1}/{rounds} {way.name}: {results[way.name].wall[-1]:.2f} s", flush=True)
-    write(Findings(source, rounds, results, bounds(source), started))
+    write(Findings(source, rounds, results, bounds(source), steps(source), started))
     small.main()
 
 
