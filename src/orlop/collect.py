@@ -15,6 +15,7 @@ from . import graph
 from .blobs.derived import KINDS, DerivedFiles, digest_of
 from .blobs.local import LocalBlobs
 from .blobs.partial import Partials
+from .blobs.unfinished import Unfinished
 from .catalog.names import Names
 from .catalog.sqlite import SqliteCatalog
 from .disk.disk import Disk
@@ -27,7 +28,7 @@ from .model.digest import Digest
 from .model.document import Document
 from .model.limits import CONFIG_BYTES
 
-# a half-done download may be taken up again for this many seconds
+# a half-done download, or pull, may be taken up again for this many seconds
 _PARTIAL_GRACE = 24 * 3600
 _log = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ class Collect:
         self._catalog = catalog
         self._materialise = materialise
         self._partials = Partials(disk)
+        self._unfinished = Unfinished(disk)
 
     def run(
         self,
@@ -84,13 +86,17 @@ class Collect:
         Waits for another one.
 
         `derived`: what is derived counts as garbage unless it is in use this moment. `partials`: so do half-done
-        downloads that nobody goes on with this moment, else those of more than a day.
+        downloads that nobody goes on with this moment, and what cut pulls had finished, else those of more than a day.
 
         A damaged manifest that is still named stops it: what hangs below could not be known.
         """
         with self._locks.exclusive():
             needed = self._needed(job)
-            among = None if only is None else set(only)
+            among, grace = None if only is None else set(only), 0 if partials else _PARTIAL_GRACE
+            if among is None:  # who removes an image wants it gone
+                unfinished = self._unfinished.needed(grace)
+                needed.blobs |= unfinished
+                needed.derived |= unfinished
             blobs = [
                 digest
                 for digest in self._blobs.digests()
@@ -103,7 +109,7 @@ class Collect:
                 for digest in self._derived.digests(kind)
                 if digest not in kept and (among is None or digest in among)
             ]
-            stale = [] if among is not None else self._stale_partials(needed, 0 if partials else _PARTIAL_GRACE)
+            stale = [] if among is not None else self._stale_partials(needed, grace)
             freed = sum(self._blobs.size(digest) or 0 for digest in blobs)
             freed += sum(self._disk.space(f"derived/{kind}/{_file(digest)}") for kind, digest in files)
             freed += sum(self._disk.space(f"partial/{name}") for name in stale)
@@ -114,6 +120,7 @@ class Collect:
                 for name in stale:
                     self._partials.remove(name)
                 if among is None:
+                    self._unfinished.clear(grace)
                     self._materialise.clear()
                     self._locks.clear()
         if blobs and not dry_run:

@@ -330,7 +330,7 @@ class Store:
         """Remove what no name reaches and nobody uses. Safe beside running pulls.
 
         `derived`: also plain tars, EROFS images and unpacked layers of images that are kept but not mounted.
-        `partials`: also half-done downloads of the last 24 hours.
+        `partials`: also what pulls that were cut in the last 24 hours have left.
         """
         return self._parts.collect.run(job or self._job(), dry_run=dry_run, derived=derived, partials=partials)
 
