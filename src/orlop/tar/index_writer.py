@@ -19,7 +19,7 @@ from .sparse import BEHIND
 _BATCH = 4096
 _COPY = 1 << 20
 # in the order of the format: kind, mode, uid, gid, mtime, size, block, major, minor, then names and links
-_TIME, _BLOCKS, _NUMBERS, _STRINGS = 4, 6, 9, (9, 10)
+_BLOCKS, _STRINGS = 6, (9, 10)
 _ORDER = "BHIQ"
 
 
@@ -38,7 +38,7 @@ class IndexWriter:
         self._read = read
         self._end = 0
         self._count = 0
-        self._columns: list[list[_Piece]] = [[] for _ in range(_NUMBERS + len(_STRINGS))]
+        self._columns: list[list[_Piece]] = [[] for _ in range(index.NUMBERS + len(_STRINGS))]
         self._xattrs: list[_Piece] = []
 
     def add(self, entries: Iterable[Entry]) -> None:
@@ -52,7 +52,7 @@ class IndexWriter:
         kinds, names, links, modes, uids, gids, times, sizes, offsets, majors, minors, xattrs = columns
         blocks = [offset // index.BLOCK for offset in offsets]
         for column, numbers in enumerate((kinds, modes, uids, gids, times, sizes, blocks, majors, minors)):
-            code = "q" if column == _TIME else index.width(numbers)
+            code = "q" if column == index.TIME else index.width(numbers)
             self._keep(self._columns[column], code, len(batch), pack(f"<{len(batch)}{code}", *numbers))
         for column, strings in zip(_STRINGS, (names, links), strict=True):
             self._keep(self._columns[column], "", len(batch), b"\0".join(strings))
@@ -88,11 +88,11 @@ class IndexWriter:
 
     def _body(self, tar_size: int, behind: int | None) -> Iterator[bytes]:
         yield index.COUNTS.pack(tar_size, self._count)
-        for column in range(_NUMBERS):
+        for column in range(index.NUMBERS):
             if column == _BLOCKS and behind is not None:
                 yield from self._moved(self._columns[column], behind // index.BLOCK)
             else:
-                yield from self._numbers(self._columns[column], "q" if column == _TIME else "")
+                yield from self._numbers(self._columns[column], "q" if column == index.TIME else "")
         for column in _STRINGS:
             pieces = self._columns[column]
             yield index.LENGTH.pack(sum(piece.size for piece in pieces) + max(0, len(pieces) - 1))
