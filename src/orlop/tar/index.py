@@ -93,6 +93,19 @@ class _Column:
             shape = f"<{min(_BATCH, self._count - start)}{self._code}"
             yield unpack_from(shape, self._raw, self._position + start * width)
 
+    def shared(self) -> Iterator[int]:
+        """The same, equal numbers being one object: what a tree holds of modes, owners and times."""
+        if self._code == "B":
+            return iter(self)  # these are one object each anyway
+        return chain.from_iterable(self._shared_batches())
+
+    def _shared_batches(self) -> Iterator[tuple[int, ...]]:
+        known: dict[int, int] = {}
+        for batch in self._batches():
+            if len(known) > _BATCH:
+                known.clear()
+            yield tuple(map(known.setdefault, batch, batch))
+
 
 class _Strings:
     """Names in the index, with a NUL between."""
@@ -137,10 +150,10 @@ class _Entries(Sequence[Entry]):
             map(_KINDS.__getitem__, kinds),
             names,
             links,
-            modes,
-            uids,
-            gids,
-            times,
+            modes.shared(),
+            uids.shared(),
+            gids.shared(),
+            times.shared(),
             sizes,
             map(BLOCK.__mul__, blocks),
             majors,
