@@ -189,6 +189,13 @@ def test_PA05_RX09_crowds_of_members_take_little_memory(tmp_path: Path, kind: st
     assert ran.memory < MOST
 
 
+def test_RX09_a_crowd_of_names_is_given_back_in_little_memory(tmp_path: Path) -> None:
+    """400 bytes a name, where it was over 600."""
+    ran = pulled(tmp_path, squeezed(_crowd("members")), EXPORT)
+    assert "taken" in ran.out
+    assert ran.memory < times(120 * MIB, 3000 * MIB)
+
+
 def test_PA19_RX09_an_archive_of_countless_members_is_refused_in_little_memory(tmp_path: Path) -> None:
     archive = tmp_path / "saved.tar"
     with archive.open("wb") as out:

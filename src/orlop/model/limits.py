@@ -56,7 +56,7 @@ TAR_ENTRIES = 10_000_000
 # `export` writes the holes out.
 SPARSE_SEGMENTS = 1 << 18
 SPARSE_BYTES = 1 << 38
-# what a pull prepares for a mount: names of an image, and bytes of its tar indexes. A name takes 700 bytes of memory.
+# what a pull prepares for a mount: names of an image, and bytes of its tar indexes. A name takes 400 bytes of memory.
 READY_NAMES = 100_000
 READY_INDEX_BYTES = 16 * MIB
 NAME_BYTES = 255
