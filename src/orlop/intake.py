@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from queue import Queue
 
@@ -217,7 +218,7 @@ class _Opening:
             algorithm = self._diff_id.algorithm if self._diff_id else "sha256"
             self._plain = _PlainTar(self._intake.disk, self._intake.scratch(), algorithm)
             try:
-                self._plain.fill(Inflated(tap), job)
+                self._plain.fill(tap, job)
             except _WRONG as error:
                 fault = error
             except NoSpace as error:
@@ -270,9 +271,9 @@ class _PlainTar:
         self._expansion = Expansion()
         self.digest = ""
 
-    def fill(self, plain: Readable, job: Job) -> None:
-        """All of `plain`; it is inflated in a thread of its own, while this one hashes, writes and indexes."""
-        with _Ahead(plain, job) as chunks:
+    def fill(self, packed: Readable, job: Job) -> None:
+        """All of `packed`; it is inflated in a thread of its own, while this one hashes, writes and indexes."""
+        with _Ahead(packed, job) as chunks:
             self._index.add(read_entries(_Tap(chunks, self, job), expansion=self._expansion))
         self.digest = f"{self._algorithm}:{self._hasher.hexdigest()}"
         if padding := -self.size % _BLOCK:
@@ -334,11 +335,11 @@ class _Tap:
 
 
 class _Ahead:
-    """Reads a `Readable` in a thread of its own, a few chunks ahead."""
+    """Inflates a `Readable` in a thread of its own, a few chunks ahead."""
 
     def __init__(self, source: Readable, job: Job) -> None:
-        self._source = source
         self._job = job.child()
+        self._source = Inflated(source, self._job)
         self._chunks: Queue[bytes | BaseException] = Queue(_QUEUED)
         self._thread = threading.Thread(target=self._run, name="orlop-inflate", daemon=True)
         self._ended = False
@@ -365,9 +366,10 @@ class _Ahead:
 
     def _run(self) -> None:
         try:
-            while data := self._source.read(CHUNK):
-                self._chunks.put(data)
-                self._job.check()
+            with closing(self._source):
+                while data := self._source.read(CHUNK):
+                    self._chunks.put(data)
+                    self._job.check()
             self._chunks.put(b"")
         except BaseException as error:  # noqa: BLE001 -- handed over to the reading thread, which raises it
             self._chunks.put(error)

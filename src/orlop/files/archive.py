@@ -8,7 +8,7 @@ import select
 import stat
 import tempfile
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -17,7 +17,6 @@ from ..errors import Invalid, NotFound, Unsafe, Unsupported
 from ..job import Job
 from ..model.limits import ARCHIVE_MEMBERS, LAYER_PLAIN_BYTES, SYMLINKS_FOLLOWED
 from ..model.tree import Entry, Kind
-from ..ports import Readable
 from ..streams import CHUNK, Inflated, compression_of
 from ..tar.names import shown
 from ..tar.reader import read_entries
@@ -138,9 +137,9 @@ def _renamed(error: Unsupported, what: str) -> Unsupported:
 
 
 def _spooled(source: BinaryIO, spool: Path, what: str, job: Job) -> BinaryIO:
-    plain: Readable = Inflated(_Checked(source, what, job))
+    plain = Inflated(_Checked(source, what, job), job)
     total = 0
-    with ExitStack() as undo:
+    with closing(plain), ExitStack() as undo:
         try:
             out: BinaryIO = undo.enter_context(tempfile.TemporaryFile(dir=spool, buffering=0))
             while chunk := plain.read(CHUNK):

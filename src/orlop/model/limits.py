@@ -46,6 +46,8 @@ INFLATE_MEMBERS = 1 << 20
 # zstd window (PA09): 32 MiB. RFC 8878 (3.1.1.1.2) recommends 8 MiB for interchange, the encoder of BuildKit, podman and
 # containerd never used more than 32; `zstd --ultra -22` has 128, and four of those at once would be half a gigabyte.
 ZSTD_WINDOW_LOG = 25
+# windows of all layers that are inflated at the same time: what would be more waits.
+ZSTD_WINDOWS_BYTES = 64 * MIB
 # tar (PA05, RX09): each extended header, and what those over a size that is common add up to; a million members
 # with long paths, times and a label have 300 MB of small ones.
 TAR_EXTENSION_BYTES = 1 * MIB
