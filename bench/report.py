@@ -81,7 +81,8 @@ The parts that no pull of this image can do without, each measured alone on the 
 | orlop, registry to mounted root | {cpu:.2f}, {ratio:.2f} times that |
 
 The registry took {registry:.2f} s of CPU meanwhile. Both together keep {cores} cores busy for {busy:.2f} s, and
-{mount:.2f} s it took: what is above that are steps that leave a core idle. Measured alone, in wall seconds:
+{mount:.2f} s it took; the rest is waiting, for a step that others need or for the disk. Measured alone, in wall
+seconds:
 
 | step | s |
 |---|---|
