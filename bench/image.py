@@ -38,7 +38,7 @@ def layout() -> Path:
         making = CACHE / "bench.making"
         shutil.rmtree(making, ignore_errors=True)
         (making / "layout/blobs/sha256").mkdir(parents=True)
-        _write(making / "layout", [_base(making / "base"), _python(making / "python"), _node(making / "node")])
+        write(making / "layout", [_base(making / "base"), _python(making / "python"), _node(making / "node")])
         (making / "layout").rename(LAYOUT)
         shutil.rmtree(making)
     return LAYOUT
@@ -67,7 +67,8 @@ def _node(root: Path) -> Path:
     return root
 
 
-def _write(target: Path, roots: list[Path]) -> None:
+def write(target: Path, roots: list[Path]) -> None:
+    """An image of these trees, a gzip layer each, into a directory with `blobs/sha256` in it."""
     layers: list[dict[str, Any]] = []
     diff_ids: list[str] = []
     for root in roots:

@@ -15,19 +15,21 @@ from . import graph
 from .blobs.derived import KINDS, DerivedFiles, digest_of
 from .blobs.local import LocalBlobs
 from .blobs.partial import Partials
+from .blobs.unfinished import Unfinished
 from .catalog.names import Names
 from .catalog.sqlite import SqliteCatalog
 from .disk.disk import Disk
 from .disk.locks import Locks
 from .disk.session import leased
-from .errors import Damaged
+from .errors import Cancelled, Damaged, Error
+from .images import Images
 from .job import Job
 from .materialise import Materialise, chain_of, chains
 from .model.digest import Digest
 from .model.document import Document
 from .model.limits import CONFIG_BYTES
 
-# a half-done download may be taken up again for this many seconds
+# a half-done download, or pull, may be taken up again for this many seconds
 _PARTIAL_GRACE = 24 * 3600
 _log = logging.getLogger(__name__)
 
@@ -70,6 +72,7 @@ class Collect:
         self._catalog = catalog
         self._materialise = materialise
         self._partials = Partials(disk)
+        self._unfinished = Unfinished(disk)
 
     def run(
         self,
@@ -84,13 +87,17 @@ class Collect:
         Waits for another one.
 
         `derived`: what is derived counts as garbage unless it is in use this moment. `partials`: so do half-done
-        downloads that nobody goes on with this moment, else those of more than a day.
+        downloads that nobody goes on with this moment, and what cut pulls had finished, else those of more than a day.
 
         A damaged manifest that is still named stops it: what hangs below could not be known.
         """
         with self._locks.exclusive():
             needed = self._needed(job)
-            among = None if only is None else set(only)
+            among, grace = None if only is None else set(only), 0 if partials else _PARTIAL_GRACE
+            if among is None:  # who removes an image wants it gone
+                unfinished = self._unfinished.needed(grace)
+                needed.blobs |= unfinished
+                needed.derived |= unfinished
             blobs = [
                 digest
                 for digest in self._blobs.digests()
@@ -103,7 +110,7 @@ class Collect:
                 for digest in self._derived.digests(kind)
                 if digest not in kept and (among is None or digest in among)
             ]
-            stale = [] if among is not None else self._stale_partials(needed, 0 if partials else _PARTIAL_GRACE)
+            stale = [] if among is not None else self._stale_partials(needed, grace)
             freed = sum(self._blobs.size(digest) or 0 for digest in blobs)
             freed += sum(self._disk.space(f"derived/{kind}/{_file(digest)}") for kind, digest in files)
             freed += sum(self._disk.space(f"partial/{name}") for name in stale)
@@ -114,11 +121,29 @@ class Collect:
                 for name in stale:
                     self._partials.remove(name)
                 if among is None:
+                    self._unfinished.clear(grace)
                     self._materialise.clear()
                     self._locks.clear()
         if blobs and not dry_run:
             self._catalog.forget(blobs)
         return Collected(tuple(blobs), len(files), len(stale), freed)
+
+    def remove(self, images: Images, reference: str, job: Job) -> Collected:
+        """Remove a name, and what nothing else needs. See `Store.remove`."""
+        found = images.resolve(reference)
+        # looked at while the name still keeps others from collecting it
+        among = self.below(found.target.digest)
+        tagged = images.untag(reference)
+        if tagged.target.digest != found.target.digest:  # moved meanwhile
+            among = self.below(tagged.target.digest)
+        if tagged.original is not None:
+            among.add(tagged.original)
+        try:
+            return self.run(job, only=among)
+        except Cancelled:
+            raise
+        except Error as error:  # of other images, or of the disk: the name is gone, and must not be called kept
+            return Collected((), 0, 0, 0, stopped=str(error))
 
     def below(self, root: Digest) -> set[Digest]:
         """Everything that hangs on a document: blobs, and what may be derived from them. Of one that is lost or

@@ -11,12 +11,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from .bundle import make_directories, mount_writable, run_bundle, writable_root, write_bundle
+from .disk.beneath import remove_tree
 from .errors import Busy, Unsafe
 from .images import Image
 from .job import Job
 from .materialise import Materialise, Mounted
 from .model.runtime import Network
 from .rootfs import mountinfo
+from .rootfs.ownership import ENDING
 
 DIRECTORY = "directory"
 CONFIG = "config.json"
@@ -51,22 +53,22 @@ class Containers:
         if mountinfo.is_target(rootfs):
             raise Busy(f"{target}: is a bundle already", hint=f"`orlop umount {target}` first")
         self._materialise.check_place(rootfs)
-        make_directories(target)
-        _refuse_others(target)
-        if os.geteuid() != 0:
-            self._materialise.unpack(image, rootfs, job)
-            write_bundle(target, image.config, **asdict(process))
-            return Mounted(image.name, image.manifest.digest, target, DIRECTORY, "not root")
-        mounted = self._materialise.mount(image, None, driver, job)
-        try:
-            make_directories(target / "writable", rootfs)
-            mount_writable(mounted.target, target / "writable", rootfs)
-            self._materialise.cover(mounted, rootfs)
-            write_bundle(target, image.config, **asdict(process))
-        except BaseException:
-            self._materialise.umount([str(mounted.target)])
-            raise
-        return replace(mounted, target=target)
+        with _made(target):
+            _refuse_others(target)
+            if os.geteuid() != 0:
+                self._materialise.unpack(image, rootfs, job)
+                write_bundle(target, image.config, **asdict(process))
+                return Mounted(image.name, image.manifest.digest, target, DIRECTORY, "not root")
+            mounted = self._materialise.mount(image, None, driver, job)
+            try:
+                make_directories(target / "writable", rootfs)
+                mount_writable(mounted.target, target / "writable", rootfs)
+                self._materialise.cover(mounted, rootfs)
+                write_bundle(target, image.config, **asdict(process))
+            except BaseException:
+                self._materialise.umount([str(mounted.target)])
+                raise
+            return replace(mounted, target=target)
 
     def run(self, image: Image, process: Process, driver: str, runtime: str, job: Job) -> int:
         """Run in a fresh root that is gone afterwards; returns the exit status."""
@@ -89,6 +91,38 @@ class Containers:
             writable_root(mounted.target, scratch / "writable", scratch / "rootfs") as rootfs,
         ):
             yield rootfs, mounted
+
+
+@contextmanager
+def _made(directory: Path) -> Iterator[None]:
+    """The directory of a bundle, made with its parents where they are not there. After a failure what was made goes
+    again: the directories, and of the bundle's own names those that were not there before."""
+    missing = [place for place in (directory, *directory.parents) if not os.path.lexists(place)]
+    make_directories(directory)
+    own = [name for name in ("rootfs", "writable", f"rootfs{ENDING}") if not os.path.lexists(directory / name)]
+    try:
+        yield
+    except BaseException:
+        if not mountinfo.is_target(directory / "rootfs"):  # else it could not be unmounted, and is in use
+            _remove(directory, own, missing)
+        raise
+
+
+def _remove(directory: Path, names: Sequence[str], directories: Sequence[Path]) -> None:
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for name in names:
+                if name.endswith(ENDING):
+                    (directory / name).unlink(missing_ok=True)
+                else:
+                    remove_tree(descriptor, os.fsencode(name))
+        finally:
+            os.close(descriptor)
+        for place in directories:
+            place.rmdir()
+    except OSError as error:  # what went wrong before is the news
+        _log.warning("what was made of the bundle %s stays: %s", directory, error)
 
 
 def _refuse_others(directory: Path) -> None:

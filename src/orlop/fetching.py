@@ -10,11 +10,12 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from .errors import Unsupported, Usage
-from .images import local_name
+from .images import Image, local_name
 from .job import Job
+from .model.digest import Digest
 from .model.platform import Platform
 from .model.reference import DEFAULT_HOST, DEFAULT_TAG, Location, Reference
-from .parts import Parts
+from .parts import Parts, Passage
 from .ports import Lists, Source, Tagged
 from .settings import Settings
 from .sources import open_source
@@ -31,25 +32,42 @@ class Fetching:
     def __init__(self, parts: Parts, settings: Settings) -> None:
         self._parts = parts
         self._settings = settings
+        self._passages: dict[Digest, Passage] = {}
 
-    def pull(self, location: Location, platform: str | None, *, prepare: bool, job: Job) -> Pulled:
-        """Into the store, under the name that it has there."""
+    def pull(
+        self, location: Location, platform: str | None, *, prepare: bool, for_unpack: bool = False, job: Job
+    ) -> Pulled:
+        """Into the store, under the name that it has there. `for_unpack`: what is prepared waits in a `passage`."""
         choice = self._choice(platform)
         prepare = prepare and choice is not None
         if location.transport == "v1":
             return self._pull_v1(location, local_name(location), prepare=prepare, job=job)
-        with self._source(location, job) as source:
-            name, claimed = _name(location, source)
-            return self._parts.transfer.pull(
-                source,
-                location.asked,
-                name,
-                choice,
-                claimed=claimed,
-                explicit=platform is not None,
-                prepare=prepare,
-                job=job,
-            )
+        passage = self._parts.passage() if for_unpack else None
+        transfer = passage.transfer if passage is not None else self._parts.transfer
+        try:
+            with self._source(location, job) as source:
+                name, claimed = _name(location, source)
+                pulled = transfer.pull(
+                    source,
+                    location.asked,
+                    name,
+                    choice,
+                    claimed=claimed,
+                    explicit=platform is not None,
+                    prepare=prepare,
+                    job=job,
+                )
+        except BaseException:
+            if passage is not None:
+                passage.derived.drop()
+            raise
+        if passage is not None:
+            self._passages.update(dict.fromkeys(pulled.manifests, passage))
+        return pulled
+
+    def passage(self, image: Image) -> Passage:
+        """What a pull prepared for this image's unpack, or a fresh one. The caller drops what is derived in it."""
+        return self._passages.pop(image.manifest.digest, None) or self._parts.passage()
 
     def plan(self, location: Location, platform: str | None, job: Job) -> Planned:
         """What `pull` would move."""

@@ -23,7 +23,7 @@ from .job import Job, run_all
 from .model.digest import Digest
 from .model.image import chain_id
 from .model.limits import READY_INDEX_BYTES, READY_NAMES
-from .model.tree import Entry
+from .model.tree import Entry, Tree
 from .ports import Driver, Layer, Stack
 from .rootfs import directory, mountinfo, mounting
 from .rootfs.choose import choose
@@ -87,7 +87,7 @@ class Materialise:
         leaves = [Leaf(layer, diff_id) for layer, diff_id in zip(image.manifest.layers, diff_ids, strict=True)]
         leaves = [leaf for leaf in leaves if not self._intake.prepared(leaf)]
         run_all(job, [self._preparation(leaf) for leaf in leaves])
-        return self._stack(diff_ids)
+        return replace(self._stack(diff_ids), build=partial(_merged, image))
 
     def _stack(self, diff_ids: Sequence[Digest]) -> Stack:
         return Stack(chain_of(diff_ids), tuple(self._layer(diff_id) for diff_id in diff_ids), merge)
@@ -214,13 +214,20 @@ class Materialise:
         """Diff IDs and chain IDs that mounts stand on."""
         return {digest for _, record in self._records.live() for digest in record.uses}
 
-    def unpack(self, image: Image, target: Path, job: Job) -> Unpacked:
-        """The tree of an image in a new or empty directory."""
+    def unpack(self, image: Image, target: Path, job: Job, *, filled: Callable[[], None] | None = None) -> Unpacked:
+        """The tree of an image in a new or empty directory. `filled`: see `write_tree`."""
         own, ownership = os.geteuid() == 0, "applied"
         with self.stack(image, job) as stack:
             record = None if own else beside(stack.tree)
             written = directory.write_tree(
-                stack.tree, stack.layers, target, job=job, own=own, sync=self._disk.durable, beside=record
+                stack.tree,
+                stack.layers,
+                target,
+                job=job,
+                own=own,
+                sync=self._disk.durable,
+                beside=record,
+                filled=filled,
             )
             if record is not None:
                 ownership = f"recorded in {record.place(Path(os.path.abspath(target)))}"
@@ -262,6 +269,15 @@ class Materialise:
             return tar_index.load(raw)[0]
 
         return Layer(diff_id, tar, load)
+
+
+def _merged(image: Image, layers: Sequence[Sequence[Entry]]) -> Tree:
+    """`merge`; what is wrong with layers that were each taken as good is told of their image."""
+    try:
+        return merge(layers)
+    except Error as error:
+        error.message = f"{image.name or image.manifest.digest}: {error.message}"
+        raise
 
 
 def has_few_directories(stack: Stack, most: int) -> bool:

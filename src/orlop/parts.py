@@ -6,7 +6,7 @@ Which adapter stands where is chosen here and in `sources`, and nowhere else.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import graph as documents
 from .blobs.derived import DerivedFiles
@@ -19,17 +19,30 @@ from .images import Images
 from .model.platform import Platform
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .blobs.passing import PassingFiles
     from .catalog.names import Names
     from .catalog.sqlite import SqliteCatalog
     from .check import Check
     from .collect import Collect
     from .containers import Containers
     from .intake import Intake
+    from .job import Job
     from .materialise import Materialise
-    from .transfer import Transfer
+    from .model.digest import Digest
+    from .transfer import MakeReady, Transfer
     from .v1.chain import Chains
     from .v1.graph import Graph
     from .v1.tags import TagStore
+
+
+class Passage(NamedTuple):
+    """What pulls and unpacks one image without keeping its plain layers."""
+
+    derived: PassingFiles
+    transfer: Transfer
+    materialise: Materialise
 
 
 class Parts:
@@ -78,6 +91,23 @@ class Parts:
 
     @cached_property
     def transfer(self) -> Transfer:
+        return self._transfer(self.intake, lambda diff_ids, job: self.materialise.make_ready(diff_ids, job))
+
+    @cached_property
+    def materialise(self) -> Materialise:
+        return self._materialise(self.derived, self.intake)
+
+    def passage(self) -> Passage:
+        """A fresh one each time."""
+        from .blobs.passing import PassingFiles
+        from .intake import Intake
+
+        derived = PassingFiles(self.disk, self.session, self.disk.boot(), self.derived)
+        intake = Intake(self.disk, self.locks, self.session, self.blobs, derived)
+        transfer = self._transfer(intake, _nothing)
+        return Passage(derived, transfer, self._materialise(derived, intake))
+
+    def _transfer(self, intake: Intake, make_ready: MakeReady) -> Transfer:
         from .transfer import Transfer
 
         return Transfer(
@@ -86,9 +116,9 @@ class Parts:
             Partials(self.disk),
             self.catalog,
             self.images,
-            self.intake,
+            intake,
             self.session,
-            lambda diff_ids, job: self.materialise.make_ready(diff_ids, job),
+            make_ready,
         )
 
     @cached_property
@@ -121,11 +151,10 @@ class Parts:
 
         return TagStore(self.catalog, self.images, self.chains, self.graph)
 
-    @cached_property
-    def materialise(self) -> Materialise:
+    def _materialise(self, derived: DerivedFiles, intake: Intake) -> Materialise:
         from .materialise import Materialise
 
-        return Materialise(self.disk, self.locks, self.blobs, self.derived, self.intake, self.session)
+        return Materialise(self.disk, self.locks, self.blobs, derived, intake, self.session)
 
     @cached_property
     def containers(self) -> Containers:
@@ -138,3 +167,7 @@ class Parts:
         from .collect import Collect
 
         return Collect(self.disk, self.locks, self.blobs, self.derived, self.names, self.catalog, self.materialise)
+
+
+def _nothing(_diff_ids: Sequence[Digest], _job: Job) -> None:
+    """Who unpacks does not mount."""

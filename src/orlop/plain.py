@@ -20,6 +20,7 @@ from .ports import Readable
 from .streams import CHUNK
 from .tar.index_writer import IndexWriter
 from .tar.reader import read_entries
+from .tar.sparse import Expansion, start_behind
 
 _BLOCK = 512
 # plain chunks between the inflating and the writing thread
@@ -35,7 +36,8 @@ def no_room(what: str, written: int, error: NoSpace) -> NoSpace:
 
 
 class PlainTar:
-    """A plain layer tar being written, hashed and indexed; padded to whole blocks for mounting."""
+    """A plain layer tar being written, hashed and indexed; padded to whole blocks for mounting, and the data of its
+    sparse members behind it once more, with their holes."""
 
     def __init__(self, disk: Disk, scratch: str, algorithm: str) -> None:
         self._disk = disk
@@ -47,15 +49,29 @@ class PlainTar:
         self.content_size = 0  # bytes of the files in it
         self._spill = Spill(disk, f"{scratch}.index")
         self._index = IndexWriter(self._spill.write, self._spill.read)
+        self._expansion = Expansion()
         self.digest = ""
 
-    def fill(self, plain: Readable, job: Job) -> None:
-        """All of `plain`; it is inflated in a thread of its own, while this one hashes, writes and indexes."""
-        with _Ahead(plain, job) as chunks:
-            self._index.add(self._counted(read_entries(Tap(chunks, self, job))))
+    def fill(self, packed: Readable, job: Job) -> None:
+        """All of `packed`; it is inflated in a thread of its own, while this one hashes, writes and indexes."""
+        with _Ahead(packed, job) as chunks:
+            entries = read_entries(Tap(chunks, self, job), expansion=self._expansion)
+            self._index.add(self._counted(entries))
         self.digest = f"{self._algorithm}:{self._hasher.hexdigest()}"
         if padding := -self.size % _BLOCK:
             self._disk.write(self._descriptor, b"\0" * padding, self.size)
+        if self._expansion.size:
+            self._expand(job)
+
+    def _expand(self, job: Job) -> None:
+        start = start_behind(self.size)
+        # a hole at the very end needs something behind it
+        self._disk.write(self._descriptor, b"\0", start + self._expansion.size - 1)
+        for source, place, length in self._expansion.pieces(start):
+            for at in range(0, length, CHUNK):
+                job.check()
+                data = self._disk.read_at(self._descriptor, min(CHUNK, length - at), source + at)
+                self._disk.write(self._descriptor, data, place + at)
 
     def _counted(self, entries: Iterator[Entry]) -> Iterator[Entry]:
         for entry in entries:
@@ -71,11 +87,17 @@ class PlainTar:
             raise Unsafe(f"layer: more than {LAYER_PLAIN_BYTES} plain bytes")
 
     def adopt(self, derived: DerivedFiles, diff_id: Digest) -> None:
-        derived.put("index", diff_id, self._index.parts(tar_size=self.size))
+        derived.put("index", diff_id, self._parts())
         if self._algorithm == "sha256":
             derived.adopt("tar", diff_id, self._name, size=self.size, sha256=self._hasher.hexdigest())
         else:
             derived.adopt("tar", diff_id, self._name)  # its mark has a sha256: read once more, for these few
+
+    def _parts(self) -> Iterator[bytes]:
+        if not self._expansion.size:
+            return self._index.parts(tar_size=self.size)
+        start = start_behind(self.size)
+        return self._index.parts(tar_size=start + self._expansion.size, behind=start)
 
     def close(self) -> None:
         self._spill.close()

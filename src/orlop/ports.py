@@ -200,7 +200,11 @@ class Stack:
 
     @cached_property
     def tree(self) -> Tree:
-        return self.build([layer.entries for layer in self.layers])
+        tree = self.build([layer.entries for layer in self.layers])
+        for layer in self.layers:
+            # of a crowd of names, two forms at once are one too many
+            vars(layer).pop("entries", None)
+        return tree
 
 
 class Derived(Protocol):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from . import graph
 from .disk.disk import Disk
-from .errors import Cancelled, Error, NoSpace, NotFound, Unsupported
+from .errors import NoSpace, NotFound, Unsupported
 from .house import open_house
 from .images import Image, Listed
 from .job import Job
@@ -63,6 +64,7 @@ class Store:
         disk = disk or Disk(settings.store, durable=settings.durability == "full")
         open_house(disk)
         self._parts = Parts(disk, settings.platform)
+        # by manifest: what a pull has opened for the unpack to come
 
     @classmethod
     def open(cls, path: str | Path | None = None, *, settings: Settings | None = None) -> Store:
@@ -95,15 +97,24 @@ class Store:
     # -- fetch ---------------------------------------------------------------------------------------------
 
     def pull(
-        self, reference: str, *, platform: str | None = None, download_only: bool = False, job: Job | None = None
+        self,
+        reference: str,
+        *,
+        platform: str | None = None,
+        download_only: bool = False,
+        for_unpack: bool = False,
+        job: Job | None = None,
     ) -> Pulled:
         """Fetch an image (from any transport), verify and keep it, and name it.
 
         `platform` may be "all". Unless `download_only`, layers are also made ready to mount (not for "all").
+        `for_unpack`: they are made ready for the next `unpack` of this object instead, and not kept.
         `NotFound`, `Denied`, `Mismatch`, `Unsafe`, `NoSpace`, `Unavailable`, `Throttled`, `Cancelled`.
         """
         location = Location.parse(reference)
-        return self._fetching().pull(location, platform, prepare=not download_only, job=job or self._job())
+        return self._fetching.pull(
+            location, platform, prepare=not download_only, for_unpack=for_unpack, job=job or self._job()
+        )
 
     def fetch(self, source: str, *, quota: int | None = None, job: Job | None = None) -> Fetched:
         """An image, or a directory, as version 1 has it: into the graph, without a name; its ID, environment, volumes.
@@ -111,11 +122,11 @@ class Store:
         `source`: `docker://[HOST]/PATH[#TAG]`, `v1://HOST/PATH[:TAG]`, or a path of this machine. `quota` bounds the
         bytes of its layers as they come, those that are here included. Errors as of `pull`.
         """
-        return self._fetching().fetch(source, quota=quota, job=job or self._job())
+        return self._fetching.fetch(source, quota=quota, job=job or self._job())
 
     def plan(self, reference: str, *, platform: str | None = None, job: Job | None = None) -> Planned:
         """What `pull` would fetch. Reads the documents only, and keeps nothing."""
-        return self._fetching().plan(Location.parse(reference), platform, job or self._job())
+        return self._fetching.plan(Location.parse(reference), platform, job or self._job())
 
     def push(
         self, reference: str, destination: str = "", *, platform: str | None = None, job: Job | None = None
@@ -222,11 +233,11 @@ class Store:
 
     def v1_session(self, host: str) -> AbstractContextManager[V1Session]:
         """A registry of version 1."""
-        return self._fetching().session(host)
+        return self._fetching.session(host)
 
     def v1_fetcher(self, host: str) -> AbstractContextManager[RepositoryFetcher]:
         """What fetches from one into the graph."""
-        return self._fetching().fetcher(host)
+        return self._fetching.fetcher(host)
 
     # -- name ----------------------------------------------------------------------------------------------
 
@@ -241,23 +252,7 @@ class Store:
     def remove(self, reference: str, *, job: Job | None = None) -> Collected:
         """Remove a name, and what nothing else needs. If that cannot be collected, the name is gone all the same:
         `stopped` of the result says why."""
-        from .collect import Collected
-
-        images, collect = self._parts.images, self._parts.collect
-        found = images.resolve(reference)
-        # looked at while the name still keeps others from collecting it
-        among = collect.below(found.target.digest)
-        tagged = images.untag(reference)
-        if tagged.target.digest != found.target.digest:  # moved meanwhile
-            among = collect.below(tagged.target.digest)
-        if tagged.original is not None:
-            among.add(tagged.original)
-        try:
-            return collect.run(job or self._job(), only=among)
-        except Cancelled:
-            raise
-        except Error as error:  # of other images, or of the disk: the name is gone, and must not be called kept
-            return Collected((), 0, 0, 0, stopped=str(error))
+        return self._parts.collect.remove(self._parts.images, reference, job or self._job())
 
     # -- root file systems ---------------------------------------------------------------------------------
 
@@ -295,9 +290,17 @@ class Store:
     def unpack(
         self, reference: str, target: str | Path, *, platform: str | None = None, job: Job | None = None
     ) -> Unpacked:
-        """Write the image's tree into a new or empty directory. Not root: ownership is recorded beside it."""
+        """Write the image's tree into a new or empty directory. Not root: ownership is recorded beside it.
+
+        Layers that are not ready are opened for this alone: kept, they would have to be written out with the tree.
+        """
         image = self.image(reference, platform=platform)
-        return self._parts.materialise.unpack(image, Path(target).absolute(), job or self._job())
+        passage = self._fetching.passage(image)
+        drop = passage.derived.drop
+        try:
+            return passage.materialise.unpack(image, Path(target).absolute(), job or self._job(), filled=drop)
+        finally:
+            drop()
 
     def export(self, reference: str, out: BinaryIO, *, platform: str | None = None, job: Job | None = None) -> int:
         """The flattened tree as one tar; returns bytes written."""
@@ -350,7 +353,7 @@ class Store:
         """Remove what no name reaches and nobody uses. Safe beside running pulls.
 
         `derived`: also plain tars, EROFS images and unpacked layers of images that are kept but not mounted.
-        `partials`: also half-done downloads of the last 24 hours.
+        `partials`: also what pulls that were cut in the last 24 hours have left.
         """
         return self._parts.collect.run(job or self._job(), dry_run=dry_run, derived=derived, partials=partials)
 
@@ -372,6 +375,7 @@ class Store:
     def _job(self) -> Job:
         return Job(workers=self.settings.workers)
 
+    @cached_property
     def _fetching(self) -> Fetching:
         from .fetching import Fetching
 

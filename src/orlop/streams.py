@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import threading
 import zlib
 from collections.abc import Callable
 from functools import cache
 from typing import Any, Protocol
 
 from .errors import Error, Invalid, Unsafe
-from .model.limits import INFLATE_FREE_BYTES, INFLATE_MEMBERS, INFLATE_RATIO, MIB, XZ_MEMORY_BYTES, ZSTD_WINDOW_LOG
+from .job import Job
+from .model.limits import (
+    INFLATE_FREE_BYTES,
+    INFLATE_MEMBERS,
+    INFLATE_RATIO,
+    MIB,
+    XZ_MEMORY_BYTES,
+    ZSTD_WINDOW_LOG,
+    ZSTD_WINDOWS_BYTES,
+)
 from .ports import Readable
 
 CHUNK = 1 << 20
@@ -18,6 +28,10 @@ _FEED = 256 << 10
 _FIRST_FEED = 4 << 10
 # first bytes that tell a compression
 _MAGIC = 6
+# the longest header of a zstd frame
+_FRAME_HEADER = 18
+# seconds between two looks at the job
+_GLANCE = 0.1
 
 
 class Writable(Protocol):
@@ -46,17 +60,43 @@ def read_limited(source: Readable, limit: int, *, what: str) -> bytes:
     return b"".join(parts)
 
 
+class _Windows:
+    """Memory of all zstd decoders of this process: whoever would be one too many waits."""
+
+    def __init__(self, limit: int) -> None:
+        self._left = limit
+        self._freed = threading.Condition()
+
+    def take(self, size: int, job: Job) -> None:
+        """Wait until `size` bytes are free; no single window is larger than all of them."""
+        with self._freed:
+            while size > self._left:
+                job.check()
+                self._freed.wait(_GLANCE)
+            self._left -= size
+
+    def give(self, size: int) -> None:
+        with self._freed:
+            self._left += size
+            self._freed.notify_all()
+
+
+_WINDOWS = _Windows(ZSTD_WINDOWS_BYTES)
+
+
 class Inflated:
     """A `Readable` of the plain bytes of `source`, whatever its compression, told by its first bytes.
 
     Concatenated gzip members, zstd frames and the like are one stream; anything else behind them, a wrong checksum or
     an early end is `Invalid`; more than 1,100 times the compressed size (beyond the first 64 MiB), over a million
-    members, or a zstd window over 32 MiB is `Unsafe`.
+    members, or a zstd window over 32 MiB is `Unsafe`. Large windows wait for each other, until `job` is stopped.
     `compression` is what `compression_of` says once something was read.
     """
 
-    def __init__(self, source: Readable) -> None:
+    def __init__(self, source: Readable, job: Job | None = None) -> None:
         self._source = source
+        self._job = job or Job()
+        self._window = 0
         self._failures: tuple[type[Exception], ...] = ()
         self._decoder: Decoder | None = None
         # compressed bytes taken from the source, of which those from `_at` on are still to be fed
@@ -80,6 +120,16 @@ class Inflated:
             if data or self._decoder is None:
                 return data
 
+    def close(self) -> None:
+        """Free what it holds. Idempotent."""
+        self._decoder = None
+        if self._window:
+            _WINDOWS.give(self._window)
+            self._window = 0
+
+    # one that is left in the middle holds nobody up
+    __del__ = close
+
     def _start(self) -> None:
         self._started = True
         self.compression = compression_of(self._peek())
@@ -92,22 +142,30 @@ class Inflated:
         if decoder is None:
             return b""
         feed = b""
-        if decoder.needs_input:
-            feed = self._feed()
-            if not feed and not decoder.eof:
-                raise Invalid(f"{self.compression} stream: ends early, after {self._made} plain bytes")
         try:
-            data = decoder.decompress(feed, size)
-        except self._failures as error:
-            raise self._failed(error) from error
-        self._made += len(data)
-        if self._made > INFLATE_FREE_BYTES and self._made > INFLATE_RATIO * self._taken:
-            raise Unsafe(f"{self.compression} stream: grows over {INFLATE_RATIO} times, refused as a bomb")
-        if decoder.eof:
-            # what it did not use is the end of what it was fed last
-            self._at -= len(decoder.unused_data)
-            self._next_member()
-        return data
+            if decoder.needs_input:
+                feed = self._feed()
+                if not feed and not decoder.eof:
+                    raise Invalid(f"{self.compression} stream: ends early, after {self._made} plain bytes")
+            try:
+                data = decoder.decompress(feed, size)
+            except self._failures as error:
+                raise self._failed(error) from error
+            self._made += len(data)
+            if self._made > INFLATE_FREE_BYTES and self._made > INFLATE_RATIO * self._taken:
+                raise Unsafe(f"{self.compression} stream: grows over {INFLATE_RATIO} times, refused as a bomb")
+            if decoder.eof:
+                # what it did not use is the end of what it was fed last
+                unused, decoder = len(decoder.unused_data), None
+                self._at -= unused
+                self._next_member()
+            return data
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            # an error has this frame in its traceback, and the decoder would live as long as the error does
+            del decoder
 
     def _failed(self, error: Exception) -> Error:
         if self.compression == "zstd" and "memory" in str(error):
@@ -147,13 +205,18 @@ class Inflated:
         if self._members > INFLATE_MEMBERS:
             raise Unsafe(f"{self.compression} stream: over {INFLATE_MEMBERS} members, refused as a bomb")
         make, self._failures = _backend(self.compression)
+        if self.compression == "zstd":
+            self.close()
+            window = _window_of(self._buffer[self._at : self._at + _FRAME_HEADER])
+            _WINDOWS.take(window, self._job)
+            self._window = window
         self._decoder = make()
         self._next_feed = _FIRST_FEED
 
     def _next_member(self) -> None:
         start = self._peek()
         if not start:
-            self._decoder = None
+            self.close()
         elif compression_of(start) == self.compression:
             self._open_member()
         else:
@@ -173,6 +236,23 @@ def compression_of(start: bytes) -> str:
     if start[:6] == b"\xfd7zXZ\0":
         return "xz"
     return ""
+
+
+def _window_of(frame: bytes) -> int:
+    """Bytes that a decoder needs for what a zstd frame refers back to, by its header (RFC 8878, 3.1.1.1), at most
+    those of the largest window that is taken; 0 for a frame to be skipped and for one cut short."""
+    if frame[:1] != b"\x28" or len(frame) < 6:
+        return 0
+    descriptor = frame[4]
+    if not descriptor & 0x20:
+        exponent, mantissa = frame[5] >> 3, frame[5] & 7
+        window = (1 << 10 + exponent) // 8 * (8 + mantissa)
+    else:
+        # one segment: the window is the content, whose size stands behind the dictionary's number
+        start = 5 + (0, 1, 2, 4)[descriptor & 3]
+        width = 1 << (descriptor >> 6)
+        window = int.from_bytes(frame[start : start + width], "little") + (256 if width == 2 else 0)
+    return min(window, 1 << ZSTD_WINDOW_LOG)
 
 
 class _Zlib:

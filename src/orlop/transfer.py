@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from . import graph
 from .blobs.local import LocalBlobs
 from .blobs.partial import Partials
+from .blobs.unfinished import Unfinished
 from .catalog.sqlite import SqliteCatalog
 from .disk.disk import SPACE, Disk
 from .disk.session import Lease, Session
@@ -25,6 +26,8 @@ from .model.digest import Digest
 from .model.document import Document
 from .model.media import DOCKER_LAYER_GZIP
 from .ports import Facts, Sizes, Source, Tagged
+
+MakeReady = Callable[[Sequence[Digest], Job], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +65,13 @@ class Transfer:
         images: Images,
         intake: Intake,
         session: Session,
-        make_ready: Callable[[Sequence[Digest], Job], None],
+        make_ready: MakeReady,
     ) -> None:
         """`make_ready` prepares the mount of a stack of diff IDs whose plain layers are in the store."""
         self._disk = disk
         self._blobs = blobs
         self._partials = partials
+        self._unfinished = Unfinished(disk)
         self._catalog = catalog
         self._images = images
         self._intake = intake
@@ -104,10 +108,13 @@ class Transfer:
     def _execute(self, source: Source, plan: Plan, name: str, started: float, *, prepare: bool, job: Job) -> Pulled:
         root = plan.root
         self._announce(plan, prepare=prepare, job=job)
+        if not all(self._there(leaf.descriptor) for leaf in plan.leaves):
+            self._unfinished.begin(plan.digests)
         taken = self._take(source, plan.leaves, prepare=prepare, job=job)
         # the disk has time for the one while the other is worked out
         with beside(job, lambda child: self._prepare_mounts(plan, child) if prepare else None):
             self._keep(source, plan, name)
+        self._unfinished.end(plan.digests)
         manifests = tuple(document.digest for document in plan.documents if not document.is_index)
         small = sum(len(raw) for _, raw in plan.configs) + sum(len(document.raw) for document in plan.documents)
         fetched = sum(item.fetched for item in taken)

@@ -21,7 +21,7 @@ model.document model.image model.limits model.media model.platform model.referen
 model.v1_names parts ports settings store streams verify
 """
 TAR = "tar tar.header tar.index tar.names tar.pax tar.reader"
-INTAKE = f"{TAR} blobs.spill download intake plain tar.index_writer transfer"
+INTAKE = f"{TAR} tar.sparse blobs.spill blobs.unfinished download intake plain tar.index_writer transfer"
 REGISTRY = """
 http http.addresses http.auth http.client http.connection http.credentials http.head http.hosts http.proxies
 http.sending http.site http.throttle http.url http.wire registry registry.answers registry.body
@@ -115,5 +115,5 @@ def test_commands_need_what_they_use(place: Path) -> None:
     for command in (("mount", "localhost/layout:one", str(place / "root")), ("umount", str(place / "root"))):
         ours, costly = imported(*store, *command)
         wanted = set(f"{HELP} cli.roots cli.where {STORE} {ROOTFS} {INTAKE}".split())
-        assert ours - {"cli.progress"} == wanted - {"transfer"}
+        assert ours - {"cli.progress"} == wanted - {"transfer", "blobs.unfinished"}
         assert costly == USUAL

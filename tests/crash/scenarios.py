@@ -129,10 +129,15 @@ def _pull(tag: str) -> Callable[[Store, World], object]:
     return lambda store, world: store.pull(world.source(tag))
 
 
+def _pull_to_unpack(store: Store, world: World) -> None:
+    store.pull(world.source("two"), for_unpack=True)
+
+
 _ONE, _BOTH = {"one": "one"}, {"one": "one", "two": "two"}
 SCENARIOS = {
     "first pull": Scenario((), _pull("one"), {}, _ONE),
     "second pull": Scenario(("one",), _pull("two"), _ONE, _BOTH),
+    "pull to unpack": Scenario(("one",), _pull_to_unpack, _ONE, _BOTH),
     "tag": Scenario(("one",), lambda store, _: store.tag(ONE, World.name("new")), _ONE, {**_ONE, "new": "one"}),
     "move a tag": Scenario(("one", "two"), lambda store, _: store.tag(ONE, TWO), _BOTH, {"one": "one", "two": "one"}),
     "untag": Scenario(("one", "two"), lambda store, _: store.untag(TWO), _BOTH, _ONE),

@@ -132,14 +132,17 @@ def _bomb(kind: str) -> Blob:
         return squeezed(iter([header("outer.tar", size=len(inner) * 8), *[inner] * 8, END]))
     if kind == "zstd":
         return Blob(zstd.compress(bytes(300 * MIB)), wrong, "zstd")
-    window = 27 if kind == "zstd, window of 128 MiB" else 25
+    return _windowed(27 if kind == "zstd, window of 128 MiB" else 25, 256 * MIB, b"")
+
+
+def _windowed(window: int, size: int, salt: bytes) -> Blob:
     names = zstd.CompressionParameter
     options = {int(names.window_log): window, int(names.compression_level): 1}
     packer = zstd.ZstdCompressor(options=options)
     hasher = Digest.of(b"").hasher()
     parts = []
-    noise = zstd.compress(b"")[:4] + bytes(range(256)) * 4
-    for chunk in zeros(256 * MIB):
+    noise = zstd.compress(salt)[:4] + salt + bytes(range(256)) * 4
+    for chunk in zeros(size):
         # a little of everything, so that it is no bomb by its ratio
         mixed = chunk if len(chunk) < MIB else (noise * 2000)[: 64 << 10] + chunk[64 << 10 :]
         hasher.update(mixed)
@@ -165,6 +168,13 @@ def test_PA09_RX01_bombs_of_compression_take_little_memory(tmp_path: Path, kind:
     assert ran.memory < MOST
 
 
+def test_PA09_RX01_large_windows_of_many_layers_wait_for_each_other(tmp_path: Path) -> None:
+    """Four of 32 MiB at once took 194 MiB."""
+    ran = pulled(tmp_path, [_windowed(25, 60 * MIB, b"%d" % number) for number in range(4)])
+    assert "taken" in ran.out
+    assert ran.memory < MOST
+
+
 def _crowd(kind: str) -> Iterator[bytes]:
     if kind == "members":
         for start in range(0, times(200_000, 5_000_000), 4096):
@@ -187,6 +197,13 @@ def test_PA05_RX09_crowds_of_members_take_little_memory(tmp_path: Path, kind: st
     ran = pulled(tmp_path, squeezed(_crowd(kind)))
     assert "taken" in ran.out
     assert ran.memory < MOST
+
+
+def test_RX09_a_crowd_of_names_is_given_back_in_little_memory(tmp_path: Path) -> None:
+    """400 bytes a name, where it was over 600."""
+    ran = pulled(tmp_path, squeezed(_crowd("members")), EXPORT)
+    assert "taken" in ran.out
+    assert ran.memory < times(120 * MIB, 3000 * MIB)
 
 
 def test_PA19_RX09_an_archive_of_countless_members_is_refused_in_little_memory(tmp_path: Path) -> None:

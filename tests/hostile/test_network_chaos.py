@@ -230,6 +230,7 @@ def test_NF07_chaos_ends_in_the_exact_bytes_or_a_named_error(tmp_path: Path) -> 
     assert len(well) > count * 0.6
     assert len(spoiled) > count * 0.4
     assert passed <= 1.2 * size * len(well)
-    # a flip costs its blob; nothing else costs more than what was on its way
-    assert not any(isinstance(outcome.error, Mismatch) for outcome in outcomes if "flip" not in outcome.kinds)
+    # a flip, or an answer of another length, costs its blob; nothing else costs more than what was on its way
+    honest = [outcome for outcome in outcomes if {"flip", "answer"}.isdisjoint(outcome.kinds)]
+    assert not [outcome for outcome in honest if isinstance(outcome.error, Mismatch)]
     assert {kind for outcome in outcomes for kind in outcome.kinds} == {"cut", "reset", "stall", "flip", "answer"}

@@ -112,6 +112,7 @@ def test_what_people_type_is_understood(text: str, full: str) -> None:
         "a:" + "x" * 129,
         "a" * 300,
         "x.y:0/a",
+        "x.y:01/a",  # would be asked for at another name than it shows
         "x.y:99999/a",
         "x.y:port/a",
         "d\u0435bian",  # a Cyrillic letter

@@ -267,7 +267,7 @@ def test_a_body_that_is_opened_and_never_read_holds_nothing(server: Lying) -> No
                 pass
         assert client.url(server.host).text == f"{server.url}/"
     deadline = time.monotonic() + 5
-    while server._open:
+    while server.open_links:
         assert time.monotonic() < deadline
         time.sleep(0.02)
 

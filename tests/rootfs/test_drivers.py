@@ -134,7 +134,9 @@ def test_images_without_layers_and_of_one_are_mounted(
 @pytest.mark.parametrize("name", DRIVERS)
 def test_a_failed_mount_leaves_nothing(name: str, stack: Stack, derived: DerivedFiles, target: Path) -> None:
     driver, _ = choose(name, derived)
-    assert stack.tree.root.children  # read before the tar is gone
+    # read before the tar is gone
+    assert stack.tree.root.children
+    assert all(layer.entries for layer in stack.layers)
     stack.layers[1].tar.unlink()
     with pytest.raises(NotFound):
         driver.mount(stack, target, job=Job())

@@ -14,15 +14,17 @@ from orlop.model.digest import Digest
 from tests.support.images import small_image, write_layout
 from tests.support.stores import opened, parts, settings
 
-_CALLS = "syncfs,fsync,fdatasync,link,linkat,rename,renameat,renameat2"
+_CALLS = "syncfs,fsync,fdatasync,link,linkat,rename,renameat,renameat2,unlinkat"
 _SYNC = re.compile(r"(?:f(?:data)?sync|syncfs)\(\d+<([^>]*)>\) += 0")
 _NAMED = re.compile(
     r'(?:link|rename)(?:at2?)?\((?:(?:AT_FDCWD|\d+)[^,]*, )?"([^"]*)", (?:(?:AT_FDCWD|\d+)[^,]*, )?"([^"]*)".*\) += 0'
 )
+_GONE = re.compile(r'unlinkat\(\d+<([^>]*)>, "([^"]*)".*\) += 0')
 
 
 def _trace(tmp_path: Path, code: str) -> list[tuple[str, str, str]]:
-    """("sync", path, "") and ("name", from, to) in the order of the calls that ended well."""
+    """("sync", path, ""), ("name", from, to) and ("gone", directory, name) in the order of the calls that ended
+    well."""
     # a file a thread, so that no call is written down in two halves; put together by the time each began
     command = ["/usr/bin/strace", "-ff", "-ttt", "-y", "-e", f"trace={_CALLS}", "-o", str(tmp_path / "trace")]
     subprocess.run([*command, sys.executable, "-c", code], check=True, capture_output=True)
@@ -33,6 +35,8 @@ def _trace(tmp_path: Path, code: str) -> list[tuple[str, str, str]]:
             events.append(("sync", match[1], ""))
         elif match := _NAMED.search(line):
             events.append(("name", match[1], match[2]))
+        elif match := _GONE.search(line):
+            events.append(("gone", match[1], match[2]))
     return events
 
 
@@ -130,3 +134,23 @@ with opened(Path({str(store)!r})) as store:
     # the whole file system, by the directory that the tree is in; and then that directory
     assert ("sync", str(place), "") in events[:named], "the tree was seen before it was durable"
     assert ("sync", str(place), "") in events[named:], "the name of the tree is not durable"
+
+
+@pytest.mark.peer
+def test_plain_layers_that_an_unpacking_alone_needed_are_gone_before_its_sync(tmp_path: Path) -> None:
+    image = small_image()
+    write_layout(tmp_path / "layout", {"one": image})
+    place = tmp_path / "place"
+    place.mkdir()
+    code = f"""
+from pathlib import Path
+from tests.support.stores import opened
+with opened(Path({str(tmp_path / "store")!r})) as store:
+    store.pull("oci:{tmp_path}/layout:one", for_unpack=True)
+    store.unpack("localhost/layout:one", {str(place / "tree")!r})
+"""
+    events = _trace(tmp_path, code)
+    synced = events.index(("sync", str(place), ""))
+    gone = {name for kind, where, name in events[:synced] if kind == "gone" and where.endswith("/tar")}
+    plain = {str(Digest.of(layer)).replace(":", "-") for layer in image.layers}
+    assert {name for name in gone if not name.endswith(".mark")} == plain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import os
 import subprocess
@@ -11,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from orlop.errors import Busy, Conflict, NotFound
+from orlop.errors import Busy, Conflict, Invalid, NotFound
 from orlop.job import Job
 from orlop.rootfs.mountinfo import mounts
 from orlop.rootfs.mounting import bind
 from orlop.store import DriverName, Store
-from tests.support.images import make_image, make_layer, small_image, write_layout
+from tests.support.images import Hardlink, make_image, make_layer, small_image, write_layout
 from tests.support.stores import opened
 
 pytestmark = pytest.mark.root
@@ -215,3 +216,19 @@ def test_two_mounts_of_an_earlier_version_at_one_directory_are_undone_together(t
     assert store.mounts() == []
     assert not target.exists()
     assert list(place.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("how", ["mount", "unpack", "export"])
+def test_layers_that_make_no_tree_together_are_told_of_their_image(tmp_path: Path, how: str) -> None:
+    lower, upper = make_layer({"a": b"x"}), make_layer({"b": Hardlink("gone")})
+    write_layout(tmp_path / "layout", {"one": make_image([lower, upper])})
+    with opened(tmp_path / "store") as store:
+        store.pull(f"oci:{tmp_path}/layout:one")
+        with pytest.raises(Invalid, match=f"^{NAME}: tar member b: hard link to gone"):
+            if how == "mount":
+                store.mount(NAME, tmp_path / "mnt")
+            elif how == "unpack":
+                store.unpack(NAME, tmp_path / "tree")
+            else:
+                store.export(NAME, io.BytesIO())
+        assert store.mounts() == []

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import select
 import socket
 import struct
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Literal
+
+from .listening import Listening
 
 _PIECE = 64 << 10
 
@@ -33,7 +32,7 @@ Plan = Callable[[int], Trouble]  # by the number of the connection, from 0
 
 
 @dataclass(repr=False)
-class Chaos:
+class Chaos(Listening):
     """`with Chaos("127.0.0.1:5000", plan) as proxy: ... proxy.host`. Counts what it passed on to clients."""
 
     upstream: str
@@ -41,57 +40,28 @@ class Chaos:
     passed: int = 0
     said: list[bytes] = field(default_factory=list)  # what the server said, a connection each
     troubles: list[Trouble] = field(default_factory=list)  # those that came to be
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _open: set[socket.socket] = field(default_factory=set)
-
-    def __enter__(self) -> Chaos:
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.host = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        with self._lock:
-            for link in self._open:
-                with contextlib.suppress(OSError):
-                    link.shutdown(socket.SHUT_RDWR)
 
     @property
     def kinds(self) -> set[str]:
         return {trouble.kind for trouble in self.troubles}
 
-    def _accept(self) -> None:
-        index = 0
-        while True:
-            try:
-                link, _ = self._listener.accept()
-            except OSError:
-                return
-            with self._lock:
-                self._open.add(link)
-                self.said.append(b"")
-            threading.Thread(target=self._serve, args=(link, index), daemon=True).start()
-            index += 1
+    def came(self, number: int) -> None:
+        self.said.append(b"")
 
-    def _serve(self, link: socket.socket, index: int) -> None:
-        trouble = self.plan(index)
+    def serve(self, link: socket.socket, number: int) -> None:
+        trouble = self.plan(number)
         try:
             if trouble.kind == "answer":
                 self._answer(link, trouble)
                 return
             host, _, port = self.upstream.rpartition(":")
             with socket.create_connection((host, int(port)), timeout=30) as server:
-                self._relay(link, server, index, trouble)
+                self._relay(link, server, number, trouble)
         except OSError:
             pass  # either side is free to leave at any time
         finally:
-            with self._lock:
-                self._open.discard(link)
+            with self.lock:
+                self.open_links.discard(link)
             link.close()
 
     def _answer(self, link: socket.socket, trouble: Trouble) -> None:
@@ -132,7 +102,7 @@ class Chaos:
                     return
                 link.sendall(said)
                 passed += len(said)
-                with self._lock:
+                with self.lock:
                     self.passed += len(said)
 
     def _garble(self, link: socket.socket, server: socket.socket, trouble: Trouble, asked: bytes, place: int) -> bytes:
@@ -149,7 +119,7 @@ class Chaos:
         if trouble.kind == "flip":
             return said[:place] + bytes([said[place] ^ 1]) + said[place + 1 :] if said else b""
         link.sendall(said[:place])
-        with self._lock:
+        with self.lock:
             self.passed += place
         if trouble.kind == "reset":
             link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -159,5 +129,5 @@ class Chaos:
         return b""
 
     def _came(self, trouble: Trouble) -> None:
-        with self._lock:
+        with self.lock:
             self.troubles.append(trouble)

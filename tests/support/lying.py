@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import socket
 import ssl
@@ -16,6 +15,7 @@ from types import TracebackType
 from orlop.model.document import Document
 
 from .images import MadeImage
+from .listening import Listening
 
 CANARY = "c4nary-passw0rd"
 _SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
@@ -63,7 +63,7 @@ Handler = Callable[[Seen], Answer]
 
 
 @dataclass(repr=False)  # hypothesis prints fixtures, and this one grows
-class Lying:
+class Lying(Listening):
     """`with Lying() as server: server.on("/v2/", Answer(200))`. Answers of a path are used up in order, the last
     one stays. Paths that nobody told about are 404, or `otherwise`."""
 
@@ -81,40 +81,20 @@ class Lying:
     spill: Callable[[Seen], None] = field(default=lambda request: None)  # told of requests that were cut in their body
     _early: dict[str, Answer] = field(default_factory=dict)
     _deaf: set[str] = field(default_factory=set)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _open: set[socket.socket] = field(default_factory=set)
     _leaving: threading.Event = field(default_factory=threading.Event)
-
-    def __enter__(self) -> Lying:
-        family = socket.AF_INET6 if ":" in self.address else socket.AF_INET
-        self._listener = socket.create_server((self.address, 0), family=family, backlog=128)
-        self.port: int = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._leaving.set()
-        # shutdown, as close alone does not wake the thread in accept
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        with self._lock:
-            for link in self._open:
-                with contextlib.suppress(OSError):
-                    link.shutdown(socket.SHUT_RDWR)
-
-    @property
-    def host(self) -> str:
-        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+        super().__exit__(kind, error, trace)
 
     @property
     def url(self) -> str:
         return f"{'https' if self.tls else 'http'}://{self.host}"
 
     def on(self, path: str, *answers: Answer | Handler) -> None:
-        with self._lock:
+        with self.lock:
             self._routes[path] = list(answers)
 
     def refuse(self, path: str, answer: Answer) -> None:
@@ -129,8 +109,8 @@ class Lying:
     @property
     def held(self) -> int:
         """Connections that are open now."""
-        with self._lock:
-            return len(self._open)
+        with self.lock:
+            return len(self.open_links)
 
     @property
     def paths(self) -> list[str]:
@@ -155,18 +135,10 @@ class Lying:
                 found.append(("certificate", request.target))
         return found
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                link, _ = self._listener.accept()
-            except OSError:
-                return
-            with self._lock:
-                self._open.add(link)
-                self.connections += 1
-            threading.Thread(target=self._serve, args=(link,), daemon=True).start()
+    def came(self, number: int) -> None:
+        self.connections = number + 1
 
-    def _serve(self, link: socket.socket) -> None:
+    def serve(self, link: socket.socket, number: int) -> None:
         raw = link
         try:
             if self.hangs_up:
@@ -177,9 +149,9 @@ class Lying:
                 link = self.tls.wrap_socket(link, server_side=True)
                 self.handshakes += 1
                 self.agreed.append(link.selected_alpn_protocol())
-                with self._lock:
-                    self._open.discard(raw)
-                    self._open.add(link)
+                with self.lock:
+                    self.open_links.discard(raw)
+                    self.open_links.add(link)
             stream = link.makefile("rb")
             while (request := self._read(stream, link)) is not None:
                 answer = self._early.get(request.path) or self._answer(request)
@@ -191,8 +163,8 @@ class Lying:
         except (OSError, ValueError):
             pass  # the client is free to leave at any time
         finally:
-            with self._lock:
-                self._open.discard(link)
+            with self.lock:
+                self.open_links.discard(link)
             link.close()
 
     def _read(self, stream: object, link: socket.socket) -> Seen | None:
@@ -200,7 +172,7 @@ class Lying:
         first = readline(70_000)
         if not first:
             return None
-        with self._lock:
+        with self.lock:
             self.first_bytes.append(first)
         if first[0] == _TLS_HANDSHAKE:  # random bytes, which may look like anything
             return None
@@ -219,21 +191,21 @@ class Lying:
         if path not in self._early and len(body) < int(dict(headers).get("content-length", "0")):
             self.spill(seen)
             raise ValueError("cut")
-        with self._lock:
+        with self.lock:
             self.seen.append(seen)
         return seen
 
     def _noting(self, read: Callable[[int], bytes]) -> Callable[[int], bytes]:
         def noting(size: int) -> bytes:
             data = read(size)
-            with self._lock:
+            with self.lock:
                 self.arrived += data
             return data
 
         return noting
 
     def _answer(self, request: Seen) -> Answer:
-        with self._lock:
+        with self.lock:
             answers = self._routes.get(request.path) or [self.otherwise]
             chosen = answers.pop(0) if len(answers) > 1 else answers[0]
         return chosen if isinstance(chosen, Answer) else chosen(request)

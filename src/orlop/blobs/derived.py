@@ -38,16 +38,17 @@ class Mark:
 
 
 class DerivedFiles:
-    """`ports.Derived` over a store's directory. `boot` is the kernel's boot id."""
+    """`ports.Derived` over a directory of the store. `boot` is the kernel's boot id."""
 
-    def __init__(self, disk: Disk, session: Session, boot: str) -> None:
+    def __init__(self, disk: Disk, session: Session, boot: str, root: str = "derived") -> None:
+        self._root = root
         self._disk = disk
         self._session = session
         self._boot = boot
         self._locks = Locks(disk)
 
     def path(self, kind: str, digest: Digest, /) -> Path | None:
-        name = _place(kind, digest)
+        name = self._place(kind, digest)
         mark = self.mark(kind, digest)
         if mark is None or not (mark.synced or mark.boot == self._boot):
             return None
@@ -58,7 +59,7 @@ class DerivedFiles:
 
     def mark(self, kind: str, digest: Digest) -> Mark | None:
         try:
-            raw = self._disk.read(f"{_place(kind, digest)}.mark", _MARK_BYTES)
+            raw = self._disk.read(f"{self._place(kind, digest)}.mark", _MARK_BYTES)
             fields: Any = json.loads(raw or b"0")
             boot, synced, size, sha256 = (fields[key] for key in ("boot", "synced", "size", "sha256"))
         except (ValueError, KeyError, TypeError, RecursionError):
@@ -94,44 +95,44 @@ class DerivedFiles:
 
     def adopt(self, kind: str, digest: Digest, scratch: str, *, size: int | None = None, sha256: str = "") -> None:
         """Give a finished scratch file its name. `size` and `sha256` of the meaningful part, if known already."""
-        name = _place(kind, digest)
+        name = self._place(kind, digest)
         if kind not in ("overlay", "directory") and size is None:
             size, sha256 = _hash(self._disk, scratch)
-        self._disk.make_directory(f"derived/{kind}")
+        self._disk.make_directory(f"{self._root}/{kind}")
         with self._locks.derived():
             if self.path(kind, digest) is not None:
                 return  # another process was faster with the same thing, and may be using it
             if self._unmark(kind, digest):
-                self._disk.sync_directory(f"derived/{kind}")
+                self._disk.sync_directory(f"{self._root}/{kind}")
             if self._disk.is_directory(name):
                 self._disk.remove_tree(name)
             self._disk.replace(scratch, name)
             self._write_mark(name, Mark(self._boot, False, size or 0, sha256), durable=False)
-        self._disk.make_directory("derived/unsynced")
-        waiting = f"derived/unsynced/{kind}.{digest.algorithm}-{digest.encoded}"
+        self._disk.make_directory(f"{self._root}/unsynced")
+        waiting = f"{self._root}/unsynced/{kind}.{digest.algorithm}-{digest.encoded}"
         self._disk.close(self._disk.create(waiting, keep=True))
 
     def opens_to(self, blob: Digest) -> str:
         """The diff ID that a blob was found to have when it was opened, "" if it never was."""
-        raw = self._disk.read(f"derived/opened/{blob.algorithm}-{blob.encoded}", _MARK_BYTES)
+        raw = self._disk.read(f"{self._root}/opened/{blob.algorithm}-{blob.encoded}", _MARK_BYTES)
         return (raw or b"").decode("ascii", errors="replace")
 
     def record_opened(self, blob: Digest, diff_id: Digest) -> None:
         """A plain tar being there does not say that it is this blob's. Torn by a power cut it says nothing."""
         scratch = self._session.scratch()
         self._write(scratch, diff_id.encode())
-        self._disk.make_directory("derived/opened")
-        self._disk.replace(scratch, f"derived/opened/{blob.algorithm}-{blob.encoded}")
+        self._disk.make_directory(f"{self._root}/opened")
+        self._disk.replace(scratch, f"{self._root}/opened/{blob.algorithm}-{blob.encoded}")
 
     def discard(self, files: Iterable[tuple[str, Digest]]) -> None:
         """Remove some, each a kind and a digest. Idempotent."""
         doomed = list(files)
         self._forget_opened({digest for kind, digest in doomed if kind == "tar"})
-        names = [_place(kind, digest) for kind, digest in doomed]
+        names = [self._place(kind, digest) for kind, digest in doomed]
         with self._locks.derived():
             unmarked = {kind for kind, digest in doomed if self._unmark(kind, digest)}
         for kind in unmarked:
-            self._disk.sync_directory(f"derived/{kind}")
+            self._disk.sync_directory(f"{self._root}/{kind}")
         for name in names:
             self._disk.remove_tree(name)
 
@@ -139,19 +140,19 @@ class DerivedFiles:
         """Remove a mark; True if that must be synced before anything else gets the name of what it was for: the
         old mark and the new bytes are not what a power cut may leave."""
         mark = self.mark(kind, digest)
-        self._disk.remove(f"{_place(kind, digest)}.mark")
-        self._disk.remove(f"derived/unsynced/{kind}.{digest.algorithm}-{digest.encoded}")
+        self._disk.remove(f"{self._place(kind, digest)}.mark")
+        self._disk.remove(f"{self._root}/unsynced/{kind}.{digest.algorithm}-{digest.encoded}")
         return mark is not None and mark.synced
 
     def _forget_opened(self, diff_ids: set[Digest]) -> None:
-        for opened in self._disk.names("derived/opened") if diff_ids else ():
-            raw = self._disk.read(f"derived/opened/{opened}", _MARK_BYTES) or b""
+        for opened in self._disk.names(f"{self._root}/opened") if diff_ids else ():
+            raw = self._disk.read(f"{self._root}/opened/{opened}", _MARK_BYTES) or b""
             if raw.decode("ascii", errors="replace") in diff_ids:
-                self._disk.remove(f"derived/opened/{opened}")
+                self._disk.remove(f"{self._root}/opened/{opened}")
 
     def digests(self, kind: str) -> list[Digest]:
         """Everything of a kind, trusted or not."""
-        names = {name.removesuffix(".mark") for name in self._disk.names(f"derived/{kind}")}
+        names = {name.removesuffix(".mark") for name in self._disk.names(f"{self._root}/{kind}")}
         return [digest for name in sorted(names) if (digest := digest_of(name)) is not None]
 
     def settle(self, *, older_than: float) -> int:
@@ -160,12 +161,12 @@ class DerivedFiles:
         By then the kernel has written nearly all of it, so this takes little time.
         """
         done = 0
-        for waiting in self._disk.names("derived/unsynced"):
+        for waiting in self._disk.names(f"{self._root}/unsynced"):
             kind, _, rest = waiting.partition(".")
             digest = digest_of(rest)
             if digest is None or kind not in KINDS:
                 continue  # not ours
-            name, mark = _place(kind, digest), self.mark(kind, digest)
+            name, mark = self._place(kind, digest), self.mark(kind, digest)
             found = self._disk.status(f"{name}.mark")
             if found is not None and time.time() - found.st_mtime < older_than:
                 continue
@@ -173,12 +174,12 @@ class DerivedFiles:
                 if not self._settle(kind, digest, mark):
                     continue  # another one waits under the same name
                 done += 1
-            self._disk.remove(f"derived/unsynced/{waiting}")
+            self._disk.remove(f"{self._root}/unsynced/{waiting}")
         return done
 
     def _settle(self, kind: str, digest: Digest, mark: Mark) -> bool:
         """Sync one and say so; False if it went, or another came in its place, meanwhile: that one is not synced."""
-        name = _place(kind, digest)
+        name = self._place(kind, digest)
         before = self._identity(name)
         try:
             self._sync(kind, name)
@@ -209,7 +210,7 @@ class DerivedFiles:
         if mark is None or kind in ("overlay", "directory") or not (mark.synced or mark.boot == self._boot):
             return ""  # not trusted anyway, or checked by its use
         try:
-            size, sha256 = _hash(self._disk, _place(kind, digest), mark.size)
+            size, sha256 = _hash(self._disk, self._place(kind, digest), mark.size)
         except NotFound:
             return "is marked but missing"
         if size != mark.size:
@@ -241,7 +242,10 @@ class DerivedFiles:
             self._disk.sync(descriptor)
         finally:
             self._disk.close(descriptor)
-        self._disk.sync_directory(f"derived/{kind}")
+        self._disk.sync_directory(f"{self._root}/{kind}")
+
+    def _place(self, kind: str, digest: Digest) -> str:
+        return f"{self._root}/{kind}/{digest.algorithm}-{digest.encoded}"
 
 
 def digest_of(name: str) -> Digest | None:
@@ -250,10 +254,6 @@ def digest_of(name: str) -> Digest | None:
         return Digest(name.replace("-", ":", 1))
     except Invalid:
         return None
-
-
-def _place(kind: str, digest: Digest) -> str:
-    return f"derived/{kind}/{digest.algorithm}-{digest.encoded}"
 
 
 def _hash(disk: Disk, name: str, limit: int | None = None) -> tuple[int, str]:

@@ -13,7 +13,7 @@ from .lazy import Command
 @click.command(cls=Command)
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @click.option("--derived", is_flag=True, help="Also what can be made again: plain layers and mountable images.")
-@click.option("--partials", is_flag=True, help="Also downloads that were cut in the last 24 hours.")
+@click.option("--partials", is_flag=True, help="Also what pulls that were cut in the last 24 hours have left.")
 @options.as_json
 @click.pass_obj
 def gc(app: App, dry_run: bool, derived: bool, partials: bool, as_json: bool) -> None:

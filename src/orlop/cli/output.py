@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -118,11 +119,16 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def facts(rows: Iterable[tuple[str, str]]) -> None:
-    """Names and values, one a line. Rows without a value are left out."""
+    """Names and values, one a line. Rows without a value are left out. On a terminal where a value would be broken
+    beside its name, but not on a line of its own, it gets one: a digest should stay whole in 80 columns."""
     shown = [(name, printable(value)) for name, value in rows if value]
     width = max((len(name) for name, _ in shown), default=0)
+    columns = os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else 0
     for name, value in shown:
-        print(f"{name.ljust(width)}  {value}")
+        if width + 2 + len(value) > columns >= 2 + len(value):
+            print(f"{name}\n  {value}" if name else f"  {value}")
+        else:
+            print(f"{name.ljust(width)}  {value}")
 
 
 def document(value: Any) -> None:

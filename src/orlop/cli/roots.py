@@ -113,7 +113,7 @@ def unpack(app: App, reference: str, directory: Path, platform: str | None, poli
 
     Owners are set if you are root, and recorded beside the directory if not.
     """
-    name = ensure(app, reference, platform, policy)
+    name = ensure(app, reference, platform, policy, for_unpack=True)
     unpacked = app.store().unpack(name, directory, platform=platform, job=app.job())
     app.finish()
     for note in unpacked.notes:

@@ -63,8 +63,9 @@ def _near(error: Error) -> str:
     return error.hint if error.hint.startswith("did you mean") else ""
 
 
-def ensure(app: App, reference: str, platform: str | None, policy: str) -> str:
-    """The name under which the image is in the store, fetched first if it is not there and `policy` allows."""
+def ensure(app: App, reference: str, platform: str | None, policy: str, *, for_unpack: bool = False) -> str:
+    """The name under which the image is in the store, fetched first if it is not there and `policy` allows.
+    `for_unpack`: see `Store.pull`."""
     store = app.store()
     if not is_remote(reference):
         name = local_name(reference)
@@ -76,17 +77,17 @@ def ensure(app: App, reference: str, platform: str | None, policy: str) -> str:
                 if policy == "never" or reference != name or _only_here(name):
                     raise
                 missing = error
-        return _fetched(app, reference, platform, missing)
+        return _fetched(app, reference, platform, missing, for_unpack)
     if policy == "never":
         raise NotFound(f"{reference}: names a source, and --pull never forbids to fetch")
-    return _fetched(app, reference, platform, None)
+    return _fetched(app, reference, platform, None, for_unpack)
 
 
-def _fetched(app: App, reference: str, platform: str | None, missing: NotFound | None) -> str:
+def _fetched(app: App, reference: str, platform: str | None, missing: NotFound | None, for_unpack: bool) -> str:
     """Pull; if that fails, what was `missing` in the store is told first. The error's kind stays the pull's."""
     app.fetching = True
     try:
-        pulled = app.store().pull(reference, platform=platform, job=app.job())
+        pulled = app.store().pull(reference, platform=platform, for_unpack=for_unpack, job=app.job())
     except Cancelled:
         raise
     except Error as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import NamedTuple
 
 from ..errors import Invalid
@@ -20,8 +21,8 @@ class Listing(NamedTuple):
     names: list[bytes]
     starts: list[int]
     size: int  # bytes of all blocks, the last one cut short
-    nids: list[int]  # of each name, known once the directory was walked
-    types: list[int]  # file_type of each name
+    nids: array[int]  # of each name, known once the directory was walked
+    types: bytearray  # file_type of each name
 
 
 class Layout:
@@ -29,7 +30,8 @@ class Layout:
 
     def __init__(self) -> None:
         self.inodes: list[Inode] = []
-        self.positions: list[int] = []
+        # arrays: as objects, the numbers of a crowd of names would take as much as the names
+        self.positions = array("Q")
         self.listings: dict[int, Listing] = {}  # by inode number
         self.blocks: dict[int, int] = {}  # inode number: first data block of what is not inline
         # the first slots stay empty: a nid is the inode number, and readdir takes number 0 for a deleted entry
@@ -118,7 +120,7 @@ def _listing(directory: Inode) -> Listing:
         raise Invalid(f"directory: name of {longest} bytes, expected at most {erofs.EROFS_NAME_LEN}")
     total = erofs.DIRENT * len(names) + 3 + len(together)
     if total <= erofs.BLOCK:
-        return Listing(names, [0], total, [], [])
+        return Listing(names, [0], total, array("Q"), bytearray())
     starts, used = [0], 0
     for index, name in enumerate(names):
         need = erofs.DIRENT + len(name)
@@ -126,4 +128,4 @@ def _listing(directory: Inode) -> Listing:
             starts.append(index)
             used = 0
         used += need
-    return Listing(names, starts, (len(starts) - 1) * erofs.BLOCK + used, [], [])
+    return Listing(names, starts, (len(starts) - 1) * erofs.BLOCK + used, array("Q"), bytearray())

@@ -12,6 +12,9 @@ from . import format as erofs
 from .layout import Layout, Listing, place
 from .xattrs import XattrTable
 
+# bytes of metadata held at once, and room for the last inode of them, whose attributes take the most
+_WINDOW = 1 << 20
+_INODE_BYTES = 1 << 19
 _FILE, _DIRECTORY, _SYMLINK = Kind.FILE, Kind.DIRECTORY, Kind.SYMLINK
 
 
@@ -38,14 +41,17 @@ def write_image(tree: Tree, device_bytes: Sequence[int], out: BinaryIO, *, ident
     blocks = data_block + layout.data_blocks
     if blocks > 0xFFFFFFFF:
         raise Unsupported(f"image: {blocks} blocks of metadata, expected under 2^32")
-    image = bytearray(blocks * erofs.BLOCK)
-    _put_head(image, layout, device_bytes, identity, meta_block, blocks)
+    head = bytearray(meta_block * erofs.BLOCK)
+    _put_head(head, layout, device_bytes, identity, meta_block, blocks)
+    out.write(head)
     try:
-        _put_inodes(image, layout, xattrs, device_bytes, meta_block * erofs.BLOCK, data_block)
+        _put_inodes(out, layout, xattrs, device_bytes, data_block)
     except StructError as error:
         raise Invalid(f"tree: an owner, time or device number is out of range: {error}") from error
-    out.write(image)
-    return Written(len(image), tuple(xattrs.notes()))
+    for number in layout.blocks:
+        data = _data(layout, number)
+        out.write(data + bytes(-len(data) % erofs.BLOCK))
+    return Written(blocks * erofs.BLOCK, tuple(xattrs.notes()))
 
 
 def _check_devices(device_bytes: Sequence[int], identity: bytes) -> None:
@@ -90,14 +96,19 @@ def _put_head(
 
 
 def _put_inodes(
-    image: bytearray, layout: Layout, xattrs: XattrTable, device_bytes: Sequence[int], start: int, data_block: int
+    out: BinaryIO, layout: Layout, xattrs: XattrTable, device_bytes: Sequence[int], data_block: int
 ) -> None:
-    """All inodes, with the listings and targets; `start` is where nid 0 stands."""
+    """All inodes, with the listings and targets that stand beside them: the metadata area, a window at a time."""
+    image, start = bytearray(_WINDOW + _INODE_BYTES), 0
     pack, pack_file = erofs.INODE_EXTENDED.pack_into, erofs.INODE_ONE_CHUNK.pack_into
     types, chunk_based, chunk_format = erofs.MODE_TYPES, erofs.EROFS_INODE_CHUNK_BASED, erofs.EROFS_CHUNK_FORMAT
     device_blocks = [size >> erofs.BLOCK_BITS for size in device_bytes]
     for number, (inode, position) in enumerate(zip(layout.inodes, layout.positions, strict=True)):
-        position += start
+        position -= start
+        if position >= _WINDOW:
+            out.write(image[:position])
+            start += position
+            image, position = bytearray(len(image)), 0
         kind = inode.kind
         mode = types[kind] | inode.mode
         seconds, nanoseconds = divmod(inode.mtime_ns, 1_000_000_000)
@@ -120,15 +131,23 @@ def _put_inodes(
         form = erofs.EROFS_INODE_FLAT_PLAIN
         device = erofs.encode_device(inode.major, inode.minor)
         if kind is _DIRECTORY or kind is _SYMLINK:
-            data = inode.link if kind is _SYMLINK else _listing(layout.listings[number])
-            size = len(data)
             if number in layout.blocks:
                 device = data_block + layout.blocks[number]
-                behind = device * erofs.BLOCK
+                size = len(inode.link) if kind is _SYMLINK else layout.listings[number].size
             else:
                 form = erofs.EROFS_INODE_FLAT_INLINE
-            image[behind : behind + size] = data
+                data = _data(layout, number)
+                size = len(data)
+                image[behind : behind + size] = data
         pack(image, position, form, count, mode, size, device, *owner)
+    end = -(-layout.meta_bytes // erofs.BLOCK) * erofs.BLOCK - start
+    out.write(image[:end] + bytes(max(0, end - len(image))))
+
+
+def _data(layout: Layout, number: int) -> bytes:
+    """The listing of a directory or the target of a symlink."""
+    inode = layout.inodes[number]
+    return inode.link if inode.kind is _SYMLINK else _listing(layout.listings[number])
 
 
 def _chunk_index(inode: Inode, device_blocks: Sequence[int]) -> tuple[int, int, int]:

@@ -8,7 +8,7 @@ import select
 import stat
 import tempfile
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -133,9 +133,9 @@ def _plain(path: Path | Readable, spool: Path, what: str, job: Job) -> BinaryIO:
 
 
 def _spooled(source: Readable, spool: Path, what: str, job: Job) -> BinaryIO:
-    plain: Readable = Inflated(source)
+    plain = Inflated(source, job)
     total = 0
-    with ExitStack() as undo:
+    with closing(plain), ExitStack() as undo:
         try:
             out: BinaryIO = undo.enter_context(tempfile.TemporaryFile(dir=spool, buffering=0))
             while chunk := plain.read(CHUNK):

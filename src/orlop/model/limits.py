@@ -48,13 +48,19 @@ INFLATE_MEMBERS = 1 << 20
 ZSTD_WINDOW_LOG = 25
 # xz: what `xz -9` needs; only layers of version 1 images are compressed so (RX01).
 XZ_MEMORY_BYTES = 72 * MIB
+# windows of all layers that are inflated at the same time: what would be more waits.
+ZSTD_WINDOWS_BYTES = 64 * MIB
 # tar (PA05, RX09): each extended header, and what those over a size that is common add up to; a million members
 # with long paths, times and a label have 300 MB of small ones.
 TAR_EXTENSION_BYTES = 1 * MIB
 TAR_EXTENSION_FREE_BYTES = 1 * KIB
 TAR_EXTENSIONS_TOTAL_BYTES = 64 * MIB
 TAR_ENTRIES = 10_000_000
-# what a pull prepares for a mount: names of an image, and bytes of its tar indexes. A name takes 700 bytes of memory.
+# sparse members of one layer together (PA05): their segments, some 100 bytes of memory each, and their real sizes, for
+# `export` writes the holes out.
+SPARSE_SEGMENTS = 1 << 18
+SPARSE_BYTES = 1 << 38
+# what a pull prepares for a mount: names of an image, and bytes of its tar indexes. A name takes 400 bytes of memory.
 READY_NAMES = 100_000
 READY_INDEX_BYTES = 16 * MIB
 NAME_BYTES = 255

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -47,16 +47,21 @@ def write_tree(
     own: bool,
     sync: bool = True,
     beside: Beside | None = None,
+    filled: Callable[[], None] | None = None,
 ) -> Written:
     """Make the directory `target` with all of `tree`, whose file data is in the tars of `layers`.
 
     `target` must be new or empty; it is there whole or, after any failure, as it was before. `own`: with owners,
     devices and privileged attributes, which takes root; without, they are left out with a note. `sync`: durable
-    when it returns. `beside`: a file that is there whenever the tree is. `Conflict`, `NoSpace`, `Denied`,
-    `Cancelled`; `Damaged` if a tar is too short.
+    when it returns. `beside`: a file that is there whenever the tree is. `filled` is called once the tars are not
+    needed any more, before anything is synced. `Conflict`, `NoSpace`, `Denied`, `Cancelled`; `Damaged` if a tar is
+    too short.
     """
     with staged(target, sync=sync, beside=beside) as root:
-        return fill(tree, layers, root, job=job, own=own, name=target)
+        written = fill(tree, layers, root, job=job, own=own, name=target)
+        if filled is not None:
+            filled()
+        return written
 
 
 def fill(tree: Tree, layers: Sequence[Layer], root: int, *, job: Job, own: bool, name: Path) -> Written:
@@ -87,12 +92,30 @@ def _umask(root: int) -> int:
         os.rmdir(b".orlop-umask", dir_fd=root)
 
 
+def _has_holes(tar: os.stat_result) -> bool:
+    return tar.st_blocks * 512 < tar.st_size
+
+
+def _next_data(tar: int, offset: int, end: int) -> tuple[int, int]:
+    """Where the next data begins and ends, both at most `end`; a hole is as long as the file at most."""
+    try:
+        start = os.lseek(tar, offset, os.SEEK_DATA)
+        return min(start, end), min(os.lseek(tar, start, os.SEEK_HOLE), end)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        start = max(offset, min(end, os.fstat(tar).st_size))
+        return start, end
+
+
 class _Writer:
     def __init__(self, root: int, tars: Sequence[int], metadata: Metadata, *, own: bool) -> None:
         self._root = root
         self._tars = tars
         self._metadata = metadata
         self._own = own
+        # where sparse members are; for all others, nothing needs to be asked
+        self._with_holes = {tar for tar in tars if _has_holes(os.fstat(tar))}
 
     def write(self, plan: Plan, job: Job) -> None:
         """Directories, then files on all processors, then hard links; what a directory says comes last, for
@@ -157,8 +180,17 @@ class _Writer:
 
     def _copy(self, inode: Inode, descriptor: int, job: Job) -> None:
         tar, offset, end = self._tars[inode.layer], inode.offset, inode.offset + inode.size
+        holes = tar in self._with_holes
         while offset < end:
-            moved = os.sendfile(descriptor, tar, offset, min(end - offset, _PIECE))
+            stop = end
+            if holes:
+                data, stop = _next_data(tar, offset, end)
+                if data > offset:
+                    os.ftruncate(descriptor, data - inode.offset)
+                    os.lseek(descriptor, 0, os.SEEK_END)
+                    offset = data
+                    continue
+            moved = os.sendfile(descriptor, tar, offset, min(stop - offset, _PIECE))
             if moved == 0:
                 raise Damaged(f"layer {inode.layer}: its plain tar ends at {offset}, expected data up to {end}")
             offset += moved

@@ -10,7 +10,7 @@ from typing import Any
 from ..model.tree import Kind, Tree
 from .beside import Beside
 
-_ENDING = ".ownership.jsonl"
+ENDING = ".ownership.jsonl"
 _START = b'{"path": ".", "type": "directory", '  # of every record
 
 
@@ -36,7 +36,7 @@ def ownership_record(tree: Tree) -> Iterator[dict[str, Any]]:
 
 def beside(tree: Tree) -> Beside:
     """The record as a file beside the tree, an object a line."""
-    return Beside(_ENDING, _START, lambda: (json.dumps(line) + "\n" for line in ownership_record(tree)))
+    return Beside(ENDING, _START, lambda: (json.dumps(line) + "\n" for line in ownership_record(tree)))
 
 
 def _base64(data: bytes) -> str:

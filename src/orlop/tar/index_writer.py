@@ -13,12 +13,13 @@ from zlib import crc32
 
 from ..model.tree import Entry
 from . import index
+from .sparse import BEHIND
 
 # entries held at once: four megabytes of them, or some more with long names
 _BATCH = 4096
 _COPY = 1 << 20
 # in the order of the format: kind, mode, uid, gid, mtime, size, block, major, minor, then names and links
-_TIME, _NUMBERS, _STRINGS = 4, 9, (9, 10)
+_BLOCKS, _STRINGS = 6, (9, 10)
 _ORDER = "BHIQ"
 
 
@@ -37,7 +38,7 @@ class IndexWriter:
         self._read = read
         self._end = 0
         self._count = 0
-        self._columns: list[list[_Piece]] = [[] for _ in range(_NUMBERS + len(_STRINGS))]
+        self._columns: list[list[_Piece]] = [[] for _ in range(index.NUMBERS + len(_STRINGS))]
         self._xattrs: list[_Piece] = []
 
     def add(self, entries: Iterable[Entry]) -> None:
@@ -51,7 +52,7 @@ class IndexWriter:
         kinds, names, links, modes, uids, gids, times, sizes, offsets, majors, minors, xattrs = columns
         blocks = [offset // index.BLOCK for offset in offsets]
         for column, numbers in enumerate((kinds, modes, uids, gids, times, sizes, blocks, majors, minors)):
-            code = "q" if column == _TIME else index.width(numbers)
+            code = "q" if column == index.TIME else index.width(numbers)
             self._keep(self._columns[column], code, len(batch), pack(f"<{len(batch)}{code}", *numbers))
         for column, strings in zip(_STRINGS, (names, links), strict=True):
             self._keep(self._columns[column], "", len(batch), b"\0".join(strings))
@@ -76,18 +77,22 @@ class IndexWriter:
         pieces.append(_Piece(code, numbers, self._end, len(data)))
         self._end += len(data)
 
-    def parts(self, *, tar_size: int) -> Iterator[bytes]:
-        """The index of a tar of `tar_size` bytes. Equal entries give equal bytes."""
+    def parts(self, *, tar_size: int, behind: int | None = None) -> Iterator[bytes]:
+        """The index of a tar of `tar_size` bytes. Equal entries give equal bytes. `behind`: the offset that stands
+        for `sparse.BEHIND`, where the tar has sparse members; `tar_size` is then with what stands behind it."""
         checksum = 0
-        for part in self._body(tar_size):
+        for part in self._body(tar_size, behind):
             checksum = crc32(part, checksum)
         yield index.head(checksum)
-        yield from self._body(tar_size)
+        yield from self._body(tar_size, behind)
 
-    def _body(self, tar_size: int) -> Iterator[bytes]:
+    def _body(self, tar_size: int, behind: int | None) -> Iterator[bytes]:
         yield index.COUNTS.pack(tar_size, self._count)
-        for column in range(_NUMBERS):
-            yield from self._numbers(self._columns[column], "q" if column == _TIME else "")
+        for column in range(index.NUMBERS):
+            if column == _BLOCKS and behind is not None:
+                yield from self._moved(self._columns[column], behind // index.BLOCK)
+            else:
+                yield from self._numbers(self._columns[column], "q" if column == index.TIME else "")
         for column in _STRINGS:
             pieces = self._columns[column]
             yield index.LENGTH.pack(sum(piece.size for piece in pieces) + max(0, len(pieces) - 1))
@@ -108,6 +113,15 @@ class IndexWriter:
             else:
                 raw = b"".join(self._piece(piece))
                 yield pack(f"<{piece.numbers}{code}", *unpack(f"<{piece.numbers}{piece.code}", raw))
+
+    def _moved(self, pieces: Sequence[_Piece], behind: int) -> Iterator[bytes]:
+        """The column of blocks, those of sparse members counted from the block `behind` on."""
+        yield b"Q"
+        first = BEHIND // index.BLOCK
+        for piece in pieces:
+            blocks = unpack(f"<{piece.numbers}{piece.code}", b"".join(self._piece(piece)))
+            moved = [block if block < first else block - first + behind for block in blocks]
+            yield pack(f"<{piece.numbers}Q", *moved)
 
     def _piece(self, piece: _Piece) -> Iterator[bytes]:
         for at in range(piece.offset, piece.offset + piece.size, _COPY):

@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes
 
 from ..errors import Invalid, Unsafe, Unsupported
 from ..model.limits import NAME_BYTES, XATTR_VALUE_BYTES
+from . import sparse
 from .names import shown
 
 _SCHILY = b"SCHILY.xattr."
@@ -21,7 +22,10 @@ _LIBARCHIVE = b"LIBARCHIVE.xattr."
 _TEXTS = frozenset((b"path", b"linkpath", b"uname", b"gname"))
 # records that change what a member is; an empty value would mean "as if absent" to some, "" to others
 _FIELDS = frozenset((b"path", b"linkpath", b"size", b"uid", b"gid", b"mtime"))
-_SPARSE = (b"GNU.sparse.", b"SCHILY.realsize")
+_GNU_SPARSE = b"GNU.sparse."
+_STAR_SPARSE = b"SCHILY.realsize"
+# PAX 0.0 alone has keys that come again and again, by turns
+_SEGMENT = (b"GNU.sparse.offset", b"GNU.sparse.numbytes")
 _LENGTH = re.compile(rb"([0-9]{1,19}) ")
 _NUMBER = re.compile(rb"[0-9]+")
 _TIME = re.compile(rb"(-?)([0-9]+)(?:\.([0-9]*))?")
@@ -46,6 +50,7 @@ class Overrides(NamedTuple):
     gid: int | None = None
     mtime_ns: int | None = None
     xattrs: tuple[tuple[bytes, bytes], ...] = ()
+    sparse: sparse.Sparse | None = None
 
 
 def times_only(data: bytes) -> Overrides | None:
@@ -61,14 +66,16 @@ def times_only(data: bytes) -> Overrides | None:
     if fraction:
         nanoseconds += int(fraction.ljust(9, b"0"))
     # what Overrides(mtime_ns=...) does, in a third of the time
-    fields = (None, None, None, None, None, nanoseconds if nanoseconds < _LATEST else _LATEST, ())
+    fields = (None, None, None, None, None, nanoseconds if nanoseconds < _LATEST else _LATEST, (), None)
     return tuple.__new__(Overrides, fields)
 
 
 def records(data: bytes, where: str) -> dict[bytes, bytes]:
     """The `length key=value` records of an extended header. `Invalid` if any is malformed, `Unsafe` if a key
-    comes twice with different values, `Unsupported` for a sparse file."""
+    comes twice with different values, `Unsupported` for star's sparse files. The segments of a sparse file
+    in the form 0.0 are given as in the form 0.1."""
     found: dict[bytes, bytes] = {}
+    segments: list[bytes] = []
     position = 0
     while position < len(data):
         match = _LENGTH.match(data, position)
@@ -78,11 +85,17 @@ def records(data: bytes, where: str) -> dict[bytes, bytes]:
         key, equals, value = data[match.end() : end - 1].partition(b"=")
         if not equals or not key or b"\0" in key or (b"\0" in value and key in _TEXTS):
             raise Invalid(f"{where}: record at byte {position} is malformed: key {shown(key)!r}")
-        if key.startswith(_SPARSE):
-            raise Unsupported(f"{where}: {shown(key)}: sparse members are not supported", hint="write it without holes")
-        if found.setdefault(key, value) != value:
-            raise Unsafe(f"{where}: {shown(key)} is given twice, differently; refused as ambiguous")
         position = end
+        if key == _STAR_SPARSE:
+            raise Unsupported(f"{where}: {shown(key)}: sparse members are not supported", hint="write it without holes")
+        if key in _SEGMENT:
+            if key != _SEGMENT[len(segments) % 2] or b"," in value:
+                raise Invalid(f"{where}: record {shown(key)} is malformed or out of order")
+            segments.append(value)
+        elif found.setdefault(key, value) != value:
+            raise Unsafe(f"{where}: {shown(key)} is given twice, differently; refused as ambiguous")
+    if segments and found.setdefault(b"GNU.sparse.map", b",".join(segments)) != b",".join(segments):
+        raise Unsafe(f"{where}: sparse member with two maps; refused as ambiguous")
     return found
 
 
@@ -104,13 +117,14 @@ def overrides(found: Mapping[bytes, bytes], where: str) -> Overrides:
         gid=_number(found, b"gid", where),
         mtime_ns=None if mtime is None else _time(mtime, b"mtime", where),
         xattrs=_xattrs(found, where),
+        sparse=sparse.from_pax(found, where),
     )
 
 
 def check_global(found: Mapping[bytes, bytes], where: str) -> None:
     """`Unsafe` if a global header would change members: Go ignores what others obey."""
     for key in found:
-        if key in _FIELDS or key.startswith((_SCHILY, _LIBARCHIVE)):
+        if key in _FIELDS or key.startswith((_SCHILY, _LIBARCHIVE, _GNU_SPARSE)):
             raise Unsafe(f"{where}: {shown(key)} for all members; refused as ambiguous")
 
 

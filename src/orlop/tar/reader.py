@@ -18,11 +18,12 @@ from ..model.limits import (
 )
 from ..model.tree import Entry, Kind
 from ..ports import Readable
-from . import pax
+from . import pax, sparse
 from .header import BLOCK, ZERO, Header, Headers
 from .names import shown
 
 _CHUNK = 1 << 20
+_SPARSE = ord("S")
 _KINDS = {
     0: Kind.FILE,
     ord("0"): Kind.FILE,
@@ -32,10 +33,13 @@ _KINDS = {
     ord("4"): Kind.BLOCK,
     ord("5"): Kind.DIRECTORY,
     ord("6"): Kind.FIFO,
+    _SPARSE: Kind.FILE,
     ord("7"): Kind.FILE,  # "contiguous", which POSIX lets everyone treat as a file
 }
 _PAX, _GLOBAL, _LONG_NAME, _LONG_LINK = b"xgLK"
 _EXTENSIONS = frozenset(b"xgLK")
+# what sparse members of PAX may be
+_PLAIN = b"\x000"
 _LINKS = (Kind.SYMLINK, Kind.HARDLINK)
 _DEVICES = (Kind.CHARACTER, Kind.BLOCK)
 _NOTHING = pax.Overrides()
@@ -50,7 +54,9 @@ _FULL_SIZE = 0o77777777777
 _FAR = 9_000_000_000
 
 
-def read_entries(source: Readable, *, limit: int = TAR_ENTRIES) -> Iterator[Entry]:
+def read_entries(
+    source: Readable, *, limit: int = TAR_ENTRIES, expansion: sparse.Expansion | None = None
+) -> Iterator[Entry]:
     """The members (at most `limit`) of the tar in `source`, which is read to its very end, in chunks of 1 MiB.
 
     What follows the end-of-archive is read but never parsed; the two zero blocks may be missing, and so may the
@@ -58,9 +64,9 @@ def read_entries(source: Readable, *, limit: int = TAR_ENTRIES) -> Iterator[Entr
     has taken all entries: a member is given before its data has passed.
 
     `Invalid`: malformed or cut off. `Unsafe`: ambiguous between readers, or over a limit of `model.limits`.
-    `Unsupported`: sparse members and types that are not files.
+    `Unsupported`: types that are not files, and sparse members, unless `expansion` is there to take them in.
     """
-    return _Reader(source).entries(limit)
+    return _Reader(source, expansion).entries(limit)
 
 
 class _Stream:
@@ -130,9 +136,12 @@ class _Stream:
 
 
 class _Reader:
-    def __init__(self, source: Readable) -> None:
+    def __init__(self, source: Readable, expansion: sparse.Expansion | None) -> None:
         self._stream = _Stream(source)
         self._headers = Headers()
+        self._expansion = expansion
+        # of the member at hand, if it is one
+        self._sparse: sparse.Sparse | None = None
         # what x, L and K headers said of the member to come
         self._pending: dict[int, bytes] = {}
         self._overrides: pax.Overrides | None = None
@@ -153,13 +162,18 @@ class _Reader:
             if header[0] in _EXTENSIONS:
                 self._extension(header, at)
                 continue
+            if header[0] == _SPARSE:
+                self._old_sparse(data[position : position + BLOCK], at)
             entry = self._member(header, at)
+            size = entry.size
+            if self._sparse is not None:
+                entry, size = self._expanded(entry, self._sparse, at)
             count += 1
             if count > limit:
                 raise Unsafe(f"tar: over {limit} members")
             yield entry
-            if entry.size:
-                stream.skip(entry.size)
+            if size:
+                stream.skip(size)
         if self._overrides or self._pending:
             raise Invalid("tar: ends after an extended header, expected its member")
         stream.drain()
@@ -211,7 +225,11 @@ class _Reader:
         mtime_ns = mtime * 1_000_000_000 if -_FAR < mtime < _FAR else pax.clamp(mtime * 1_000_000_000)
         xattrs: tuple[tuple[bytes, bytes], ...] = ()
         if self._pending:
-            path, target, pax_size, pax_uid, pax_gid, pax_time, xattrs = self._overrides or _NOTHING
+            path, target, pax_size, pax_uid, pax_gid, pax_time, xattrs, holes = self._overrides or _NOTHING
+            if holes is not None:
+                if self._sparse is not None or header[0] not in _PLAIN:
+                    raise Unsafe(f"tar header at byte {at}: sparse in two ways, or no file; refused as ambiguous")
+                self._sparse = holes
             if len(self._pending) > 1 or _PAX not in self._pending or path is not None or target is not None:
                 name = self._text(_LONG_NAME, path, name, at)
                 link = self._text(_LONG_LINK, target, link, at)
@@ -237,6 +255,43 @@ class _Reader:
         # what Entry() does, in half the time
         fields = (kind, name, link, mode & 0o7777, uid, gid, mtime_ns, size, offset, major, minor, xattrs)
         return tuple.__new__(Entry, fields)
+
+    def _old_sparse(self, header: bytes, at: int) -> None:
+        self._sparse = sparse.from_old_header(header, self._block, f"tar header at byte {at}")
+
+    def _expanded(self, entry: Entry, holes: sparse.Sparse, at: int) -> tuple[Entry, int]:
+        """The entry of a sparse member as if it had no holes, and the bytes of data that it has in the tar."""
+        name, stored = holes.name or entry.name, entry.size
+        about = f"tar member {shown(name)}"
+        if self._expansion is None:
+            raise Unsupported(f"{about}: sparse members are not supported here", hint="write it without holes")
+        _check_name(name, at)
+        if entry.kind is not Kind.FILE or name[-1] == 0x2F:
+            raise Unsafe(f"{about}: a sparse member that is no file; refused as ambiguous")
+        segments = holes.segments
+        if segments is None:
+            end = self._stream.base + self._stream.position + stored
+
+            def block() -> bytes:
+                if self._stream.base + self._stream.position + BLOCK > end:
+                    raise Invalid(f"{about}: sparse map does not end before its data does")
+                return self._block()
+
+            segments, taken = sparse.read_map(block, about)
+            stored -= taken
+        sparse.check(segments, holes.size, stored, about)
+        data = self._stream.base + self._stream.position
+        self._sparse = None
+        place = self._expansion.add(holes.size, segments, data, about)
+        return entry._replace(name=name, size=holes.size, offset=place), stored
+
+    def _block(self) -> bytes:
+        """The next block of a sparse map."""
+        stream = self._stream
+        if not stream.block():
+            raise Invalid(f"tar: ends at byte {stream.base + stream.position}, inside a sparse map")
+        stream.position += BLOCK
+        return stream.data[stream.position - BLOCK : stream.position]
 
     def _text(self, kind: int, from_pax: bytes | None, from_header: bytes, at: int) -> bytes:
         """A name that PAX, GNU and the header itself may give, each more than 100 bytes long only in the former."""
@@ -300,6 +355,6 @@ def _check_name(name: bytes, at: int) -> None:
 
 
 def _unsupported(header: Header, at: int) -> Unsupported:
-    what = "sparse members" if header[0] == ord("S") else f"members of type {chr(header[0])!r}"
-    hint = "write it without holes" if header[0] == ord("S") else ""
-    return Unsupported(f"tar header at byte {at}: {shown(header[1])}: {what} are not supported", hint=hint)
+    return Unsupported(
+        f"tar header at byte {at}: {shown(header[1])}: members of type {chr(header[0])!r} are not supported"
+    )
