@@ -13,7 +13,7 @@ import click
 from ..errors import Cancelled, NotFound, Usage, of_system
 from . import options
 from .app import App
-from .lazy import Command
+from .lazy import Command, Group
 
 if TYPE_CHECKING:
     from ..job import Job
@@ -105,7 +105,7 @@ def image_set(app: App, id: str, file: Path | None) -> None:
     print(taken)
 
 
-@click.group(commands={"set": image_set})
+@click.group(cls=Group, commands={"set": image_set}, no_args_is_help=False)
 def image() -> None:
     """Take in version 1 images."""
 

@@ -45,6 +45,14 @@ class Command(click.Command):
         _section(context, formatter, _COMMON, self._common)
 
 
+class Group(Command, click.Group):
+    """A few commands under one name."""
+
+    def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_options(context, formatter)
+        self.format_commands(context, formatter)
+
+
 class Commands(click.Group):
     """The group of all commands. `sections` maps a heading to the names under it."""
 

@@ -136,10 +136,12 @@ class TagStore:
         return result
 
     def load(self, raw: bytes) -> None:
-        """Set all names that such a file has; all images must be there."""
+        """Set all names that such a file has. `Invalid`, `Usage` and, for images that are not there, `NotFound`: then
+        none is set."""
         named = self.read(raw)
-        for own in named.values():
-            for id in own.values():
+        for repository, own in named.items():
+            for tag, id in own.items():
+                check_name(str(_reference(repository, tag)))
                 self._graph.get(id)
         for repository, own in named.items():
             for tag, id in own.items():

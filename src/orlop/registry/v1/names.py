@@ -8,7 +8,7 @@ from ...errors import Invalid
 from ...model.v1 import check_repository
 
 # Docker 0.11 to 1.3 took 4 to 30 characters and no hyphen; 1.5, what stands here
-_NAMESPACE = re.compile(r"[a-z0-9_](?:-?[a-z0-9_]+)*", re.ASCII)
+_NAMESPACE = re.compile(r"[a-z0-9_]+(?:-[a-z0-9_]+)*", re.ASCII)
 _NAME = re.compile(r"[a-z0-9_.-]+", re.ASCII)
 _HEX = re.compile(r"[a-f0-9]{64}", re.ASCII)
 _LIBRARY = "library"

@@ -46,12 +46,16 @@ class Images:
 
     def found(self, image: ImageId) -> Node:
         """404, 400 for one that is on its way."""
-        node = self._shelf.node(image)
-        if node is not None:
-            return node
-        if self._uploads is not None and image in self._uploads:
+        if self._is_awaited(image):
             raise Refusal(400, BEING_UPLOADED)
-        raise Refusal(404, "Image not found")
+        node = self._shelf.node(image)
+        if node is None:
+            raise Refusal(404, "Image not found")
+        return node
+
+    def _is_awaited(self, image: ImageId) -> bool:
+        """In a client's hands, and nobody was faster."""
+        return self._uploads is not None and image in self._uploads and not self._shelf.is_registered(image)
 
     def _ancestry(self, node: Node) -> Answer:
         return json_answer(200, [each.image.id for each in self._shelf.ancestry(node.image.id)], *cache_headers())
@@ -89,8 +93,8 @@ class Images:
         if uploads is None:
             raise Refusal(405, "this registry is read-only")
         image, owner = image_id(name), _owner(request)
-        if self._shelf.node(image) is not None:
-            uploads.discard(image)  # another process was faster
+        if not self._is_awaited(image) and self._shelf.node(image) is not None:
+            uploads.discard(image)
             raise Refusal(409, "Cannot set this image checksum" if part == "checksum" else "Image already exists")
         if part == "json":
             check_length(request, V1_JSON_BYTES)

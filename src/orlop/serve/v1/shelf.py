@@ -31,9 +31,16 @@ class Shelf:
         self._guard = threading.Lock()
         self._checksums: OrderedDict[str, str] = OrderedDict()
 
+    def is_registered(self, image: ImageId) -> bool:
+        """Whether it has a place of its own, and is not known from other images only. Costs next to nothing."""
+        return self.store.graph.exists(image)
+
     def node(self, image: ImageId) -> Node | None:
-        graph = self.store.graph
-        return graph.get(image) if graph.exists(image) else None
+        """Looks through the whole store before it says None."""
+        try:
+            return self.store.graph.get(image)
+        except NotFound:
+            return None
 
     def ancestry(self, image: ImageId) -> list[Node]:
         """The image first, its oldest ancestor last."""
