@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Busy, Denied, Unsupported, Usage, of_system
-from .answer import Answer, Incoming, Request, Site
+from .answer import Answer, Incoming, Request
 from .app import Registry
 from .receiving import Application
 from .view import View
@@ -57,14 +57,12 @@ def serve(
     except ImportError as error:
         raise Unsupported("serve: granian is not installed", hint="pip install 'orlop[serve]'") from error
     with _listening(address, port, insecure_public, stall) as listening:
-        registry: Site = Registry(view)
-        site = registry if version_one is None else _Both(version_one, registry)
-        asyncio.run(_run(Server, site, listening, ready, drain, stall))
+        asyncio.run(_run(Server, _Both(version_one, Registry(view)), listening, ready, drain, stall))
 
 
 async def _run(
     server_class: type[Any],
-    site: Site,
+    site: _Both,
     listening: socket.socket,
     ready: Callable[[str], None],
     drain: float,
@@ -98,6 +96,7 @@ async def _run(
             serving.result()
         else:
             log.warning("stopped with answers still under way after %g seconds", drain)
+            site.stop()
             serving.cancel()
         # granian's own threads let go of their last Python objects; ending under them makes it panic
         await asyncio.sleep(_SETTLE)
@@ -134,14 +133,20 @@ def _on(server_class: type[Any], listening: socket.socket) -> Any:
 
 
 class _Both:
-    """Two registries at one address, told apart by path."""
+    """Two registries at one address, told apart by path; or one."""
 
-    def __init__(self, first: VersionOne, other: Site) -> None:
+    def __init__(self, first: VersionOne | None, other: Registry) -> None:
         self._first = first
         self._other = other
 
     def open(self, request: Request) -> Answer | Incoming:
-        return (self._first if self._first.serves(request.path) else self._other).open(request)
+        first = self._first
+        return first.open(request) if first is not None and first.serves(request.path) else self._other.open(request)
+
+    def stop(self) -> None:
+        """Give up what takes long."""
+        if self._first is not None:
+            self._first.stop()
 
 
 def _listening(address: str, port: int, insecure_public: bool, stall: float) -> socket.socket:

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from orlop.serve.answer import Answer, Request
+from orlop.serve.v1.app import VersionOne
 from tests.support.serving import Served, serve_pushes, serve_store
+from tests.support.stores import opened as opened_store
 from tests.support.version_one import OldImage, ask, old_image, push
 
 from .images import BASE, TOP
@@ -130,3 +133,25 @@ def test_a_refusal_is_heard_by_who_sends_all_the_same(served: Served, part: str)
         assert (answer.status, answer.read()) == (409, b'{"error":"Image already exists"}')
         connection.request("GET", "/v1/_ping")
         assert connection.getresponse().status == 200
+
+
+def test_SV20_a_layer_that_is_being_taken_in_is_given_up_when_the_server_ends(tmp_path: Path) -> None:
+    image = old_image("given up")
+
+    def put(site: VersionOne, part: str, body: bytes) -> int:
+        request = Request("PUT", f"/v1/images/{image.id}/{part}", headers=sums if part == "checksum" else {})
+        opened = site.open(request)
+        assert not isinstance(opened, Answer)
+        assert opened.write(body) is None
+        return opened.finish().status
+
+    sums = {"x-docker-checksum-payload": image.payload}
+    with opened_store(tmp_path / "store") as store:
+        first, second = VersionOne(store, writable=True), VersionOne(store, writable=True)
+        assert (put(first, "json", image.raw), put(first, "layer", image.layer)) == (200, 200)
+        first.stop()
+        assert put(first, "checksum", b"") == 503
+        assert not store.graph.exists(image.id)
+        assert [put(second, part, body) for part, body in (("json", image.raw), ("layer", image.layer))] == [200, 200]
+        assert put(second, "checksum", b"") == 200
+        assert store.graph.exists(image.id)

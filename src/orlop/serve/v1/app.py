@@ -60,6 +60,10 @@ class VersionOne:
     def serves(self, path: str) -> bool:
         return path.startswith("/v1/") or path in ("/v1", "/_ping")
 
+    def stop(self) -> None:
+        """Give up what takes long, as taking in a layer. Nothing is half done after it."""
+        self._shelf.job.stop()
+
     def open(self, request: Request) -> Answer | Incoming:
         return guarded(request.method, lambda: self._route(request))
 

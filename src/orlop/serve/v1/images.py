@@ -39,8 +39,8 @@ class Images:
         answers: dict[str, Callable[[Node], Answer]] = {
             "json": self._json,
             "ancestry": self._ancestry,
-            "files": lambda node: raw_json(200, files(self._shelf.store, node), *cache_headers()),
-            "diff": lambda node: raw_json(200, diff(self._shelf.store, node), *cache_headers()),
+            "files": lambda node: raw_json(200, files(self._shelf, node), *cache_headers()),
+            "diff": lambda node: raw_json(200, diff(self._shelf, node), *cache_headers()),
         }
         return answers[part](node)
 
@@ -132,7 +132,7 @@ class Images:
         layer = Spooled(upload.spool, upload.size)
         graph = self._shelf.store.graph
         try:
-            graph.register(upload.image, layer, origin=_ORIGIN, checksum=payload, tarsum=tarsum, job=self._shelf.job())
+            graph.register(upload.image, layer, origin=_ORIGIN, checksum=payload, tarsum=tarsum, job=self._shelf.job)
         except Conflict as error:
             uploads.forget(upload)
             raise Refusal(409, "Image already exists") from error

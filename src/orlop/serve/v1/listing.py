@@ -12,15 +12,14 @@ from itertools import chain
 from typing import NamedTuple
 
 from ...errors import Error
-from ...job import Job
 from ...model.limits import READY_NAMES
 from ...model.tree import Entry, Inode, Kind, Tree
-from ...store import Store
 from ...tar.merge import merge
 from ...tar.names import clean
 from ...tar.reader import read_entries
 from ...v1.graph import Node
 from .replies import Refusal
+from .shelf import Shelf
 
 _WHITEOUT = b".wh."
 _OPAQUE = b".wh..wh..opq"
@@ -47,17 +46,17 @@ class Row(NamedTuple):
     group: int
 
 
-def files(store: Store, node: Node) -> bytes:
+def files(shelf: Shelf, node: Node) -> bytes:
     """The rows of its layer, in the order of the tar. 413 for more than 100,000."""
-    return json.dumps([row for entry in _entries(store, node) if (row := _row(entry)) is not None]).encode()
+    return json.dumps([row for entry in _entries(shelf, node) if (row := _row(entry)) is not None]).encode()
 
 
-def diff(store: Store, node: Node) -> bytes:
+def diff(shelf: Shelf, node: Node) -> bytes:
     """Names `deleted`, `changed` and `created`, each with its row but for the name."""
-    below = store.graph.chain(node.image.id)[:-1]
-    lower = _merged([_entries(store, parent) for parent in below])
+    below = shelf.store.graph.chain(node.image.id)[:-1]
+    lower = _merged([_entries(shelf, parent) for parent in below])
     found: dict[str, dict[str, Sequence[object]]] = {"deleted": {}, "changed": {}, "created": {}}
-    for entry in _entries(store, node):
+    for entry in _entries(shelf, node):
         row = _row(entry)
         if row is None:
             for hidden in _hidden(lower, entry):
@@ -71,12 +70,13 @@ def diff(store: Store, node: Node) -> bytes:
     return json.dumps(found).encode()
 
 
-def _entries(store: Store, node: Node) -> list[Entry]:
+def _entries(shelf: Shelf, node: Node) -> list[Entry]:
     if node.layer is None:
         return []
     entries = []
-    with store.graph.plain_layer(node, Job(workers=1)) as plain:
+    with shelf.store.graph.plain_layer(node, shelf.job) as plain:
         for entry in read_entries(plain):
+            shelf.job.check()
             entries.append(entry)
             if len(entries) > READY_NAMES:
                 raise Refusal(413, f"Layer has more than {READY_NAMES} files, too many to list")

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ...errors import Error, Invalid, NoSpace
+from ...errors import Cancelled, Error, Invalid, NoSpace
 from ...model.limits import MIB
 from ...model.strict_json import loads
 from ..answer import Answer, Request, json_answer
@@ -42,6 +42,8 @@ def guarded(what: str, call: Callable[[], _T]) -> _T | Answer:
     except Refusal as refused:
         return refused.answer
     except Error as error:
+        if isinstance(error, Cancelled):
+            return refusal(503, "the server is about to end")
         if isinstance(error, NoSpace):
             log.warning("%s: %s", what, error)
         return refusal(error.http_status, error.message)

@@ -28,6 +28,7 @@ class Shelf:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self.job = Job(workers=1)  # of all requests: stopped when the server ends
         self._guard = threading.Lock()
         self._checksums: OrderedDict[str, str] = OrderedDict()
 
@@ -71,6 +72,7 @@ class Shelf:
         else:
             with self.store.graph.open_layer(node) as stream:
                 while data := stream.read(_READ):
+                    self.job.check()
                     hasher.write(data)
         with self._guard:
             self._checksums[key] = str(hasher)
@@ -111,9 +113,6 @@ class Shelf:
             self.store.tags.delete(_own(repository), tag)
         except NotFound as error:
             raise Refusal(403, f"Repository {repository} came from another registry, it is not changed here") from error
-
-    def job(self) -> Job:
-        return Job(workers=1)
 
 
 def _docker_first(named: tuple[str, Reference]) -> tuple[bool, str]:
