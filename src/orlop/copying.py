@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from . import graph
-from .errors import Unsupported, Usage
+from .errors import Usage
 from .graph import Choice, Plan
 from .images import local_name
 from .job import Job
@@ -16,7 +17,7 @@ from .parts import Parts
 from .ports import Source
 from .push import Pushed, plan, push, refuse_sparse
 from .settings import Settings
-from .sources import open_source, open_target
+from .sources import open_session, open_source, open_target
 from .stored import Stored
 
 
@@ -66,9 +67,9 @@ class Copying:
     def _send(self, reference: str, end: Location, platform: str | None, job: Job) -> Pushed:
         """An image of the store. Nothing of it is collected meanwhile."""
         parts = self._parts
+        if end.transport == "v1" and end.reference is not None:
+            return self._send_v1(reference, end.reference, platform, job)
         tagged = parts.images.resolve(reference)
-        if end.transport == "v1":
-            raise Unsupported(f"{end}: registries of version 1 are not supported yet", hint="use docker://")
         root = self._root(reference, platform)
         came_from = Location.parse(tagged.origin).reference if tagged.origin.startswith("docker://") else None
         with parts.session.lease() as lease:
@@ -76,6 +77,26 @@ class Copying:
             planned = plan(source, root, None, explicit=False, job=job)
             lease.rely_on(planned.digests)
             return self._deliver(source, planned, came_from, end, job)
+
+    def _send_v1(self, reference: str, end: Reference, platform: str | None, job: Job) -> Pushed:
+        """One image with its ancestors, under the IDs that it brought along or that Docker would give them."""
+        from .registry.v1.uploads import V1Uploads
+        from .v1.push import push as push_images
+
+        started = time.monotonic()
+        if end.digest is not None:
+            raise Usage(f"v1://{end}: expected a tag, a registry of version 1 knows no digests")
+        parts = self._parts
+        wanted = Platform.parse(platform) if platform not in (None, "all") and platform else None
+        image = parts.images.image(reference, wanted)
+        with parts.session.lease() as lease:
+            lease.rely_on([image.manifest.digest, *(each.digest for each in image.manifest.successors)])
+            identity = parts.graph.adopt(image, job=job)
+            with open_session(end.host, self._settings) as session:
+                tags = {end.tag: identity}
+                pushed = push_images(V1Uploads(session), parts.graph, end.repository, tags, job=job)
+        digest, seconds = image.manifest.digest, time.monotonic() - started
+        return Pushed(f"v1://{end}", digest, (digest,), pushed.sent, pushed.kept, seconds)
 
     def _root(self, reference: str, platform: str | None) -> Document:
         """What to send of a name in the store. `NotFound` if that is an index that was not pulled whole."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from .errors import Unsupported, Usage
+from .errors import NoSpace, Unsupported, Usage
 from .images import Image, local_name
 from .job import Job
 from .model.digest import Digest
@@ -18,7 +18,7 @@ from .model.reference import DEFAULT_HOST, DEFAULT_TAG, Location, Reference
 from .parts import Parts, Passage
 from .ports import Lists, Source, Tagged
 from .settings import Settings
-from .sources import open_source
+from .sources import open_session, open_source
 
 if TYPE_CHECKING:
     from .registry.v1.session import V1Session
@@ -92,18 +92,12 @@ class Fetching:
             raise Usage(f"unknown rootfs provider: {scheme[:40]}")
         reference = garden_reference(rest)
         if self._speaks_v2(reference.host, job):
-            raise Unsupported(f"{source}: not yet", hint="use orlop pull")
+            return self._fetch_v2(reference, quota, job)
         return self._fetch_v1(reference, quota, job)
 
-    @contextmanager
-    def session(self, host: str) -> Iterator[V1Session]:
+    def session(self, host: str) -> AbstractContextManager[V1Session]:
         """A registry of version 1, with what the settings allow it."""
-        from .http.client import Client
-        from .registry.v1.session import V1Session
-
-        network = self._settings.network
-        with Client(network, named=host) as client:
-            yield V1Session(host, client, allowed=network.endpoint_hosts)
+        return open_session(host, self._settings)
 
     @contextmanager
     def fetcher(self, host: str) -> Iterator[RepositoryFetcher]:
@@ -132,6 +126,22 @@ class Fetching:
 
         with self.fetcher(reference.host) as fetcher:
             return patiently(lambda: fetcher.fetch(reference.repository, reference.tag, quota=quota, job=job), job=job)
+
+    def _fetch_v2(self, reference: Reference, quota: int | None, job: Job) -> Fetched:
+        """By the protocol that knows digests; the image then gets the ID that Docker would have given it."""
+        from .v1.fetch import Fetched
+        from .v1.variables import environment_of, volumes_of
+
+        location = Location("docker", reference=reference)
+        if quota is not None and quota > 0:
+            planned = self.plan(location, None, job)
+            size = planned.present + sum(wanted.size for wanted, _ in planned.blobs)
+            if size > quota:
+                raise NoSpace(f"quota exceeded: the layers have {size} bytes, expected at most {quota}")
+        pulled = self.pull(location, None, prepare=True, job=job)
+        identity = self._parts.graph.adopt(self._parts.images.image(pulled.name), job=job)
+        images = [node.image for node in self._parts.graph.chain(identity)]
+        return Fetched(identity, environment_of(images, job), volumes_of(images), pulled.fetched, pulled.present)
 
     def _speaks_v2(self, host: str, job: Job) -> bool:
         """By a ping, as Garden asked. `Unsupported` if it is neither."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .disk.disk import Disk
 from .disk.session import Session
@@ -13,6 +14,9 @@ from .job import Job
 from .model.reference import Location, Reference
 from .ports import Source, Target
 from .settings import Settings
+
+if TYPE_CHECKING:
+    from .registry.v1.session import V1Session
 
 
 @contextmanager
@@ -29,7 +33,7 @@ def open_source(location: Location, settings: Settings, disk: Disk, session: Ses
         with _archive(location, disk, session, job) as archive:
             yield archive
     elif location.transport == "v1":
-        raise Unsupported(f"{location}: registries of version 1 are not supported yet", hint="use docker://")
+        raise Unsupported(f"{location}: an image of version 1 is fetched layer by layer", hint="use `orlop pull`")
     else:
         raise Unsupported(f"{location}: is in this store already, so it is no source", hint="use `orlop tag`")
 
@@ -45,6 +49,16 @@ def open_target(location: Location, settings: Settings, *, near: str = "") -> It
 
     with Client(settings.network, named=reference.host) as client:
         yield RegistryTarget(reference.host, reference.repository, client, near=near)
+
+
+@contextmanager
+def open_session(host: str, settings: Settings) -> Iterator[V1Session]:
+    """A registry of version 1, with what the settings allow it, for as long as the context lasts."""
+    from .http.client import Client
+    from .registry.v1.session import V1Session
+
+    with Client(settings.network, named=host) as client:
+        yield V1Session(host, client, allowed=settings.network.endpoint_hosts)
 
 
 @contextmanager

@@ -83,6 +83,8 @@ class Endpoint:
             return DEAD
         if match := _REPOSITORY.fullmatch(request.path):
             return self.repository(request, match[1], match[2])
+        if request.path == "/v1/_ping":
+            return Answer(200, b"true")
         match = _IMAGE.fullmatch(request.path)
         if match is None:
             return Answer(404, b'{"error": "no such page"}')

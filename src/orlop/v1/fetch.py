@@ -84,7 +84,7 @@ class Watch:
 
 
 class Log(Watch):
-    """The words of Garden's fetcher, as notes of a job."""
+    """The words of Garden's fetcher, as notes of a job, and how far each layer is."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
@@ -95,8 +95,15 @@ class Log(Watch):
     def existing(self, identity: ImageId) -> None:
         self._note(f"already exists: {identity}")
 
-    def downloading(self, identity: ImageId, size: int) -> None:  # noqa: ARG002 -- a word of Garden's has none
+    def downloading(self, identity: ImageId, size: int) -> None:
         self._note(f"downloading layer: {identity}")
+        self._job.progress(Event("start", identity.short, 0, max(0, size)))
+
+    def received(self, identity: ImageId, done: int, size: int) -> None:
+        self._job.progress(Event("progress", identity.short, done, max(0, size)))
+
+    def downloaded(self, identity: ImageId) -> None:
+        self._job.progress(Event("done", identity.short))
 
     def failed(self, identity: ImageId, endpoint: str, error: Error) -> None:
         self._note(f"endpoint {endpoint} failed for {identity}: {error}")

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from ..errors import Conflict
 from ..http.sending import Upload
-from ..job import Job
+from ..job import Event, Job
 from ..model.v1 import ImageId, ImageRecord, PayloadHasher
 from ..ports import Readable
+from ..registry.v1.names import remote_name
 from ..registry.v1.uploads import V1Uploads
 from ..streams import CHUNK, compression_of
 from ..tar.tarsum import tarsum
@@ -49,11 +50,45 @@ class PushWatch:
         """A tag is set."""
 
 
+class PushLog(PushWatch):
+    """The words of Docker's client, as notes of a job, and how far each layer is."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def listing(self, repository: str, images: int) -> None:  # noqa: ARG002 -- Docker's words have neither
+        self._note("Sending image list")
+
+    def endpoint(self, endpoint: str, repository: str, tags: int) -> None:
+        self._note(f"Pushing repository {repository} ({tags} tags) to {endpoint}")
+
+    def existing(self, identity: ImageId) -> None:
+        self._note(f"Image {identity.short} already pushed, skipping")
+
+    def pushing(self, identity: ImageId, size: int) -> None:
+        self._job.progress(Event("start", identity.short, 0, size))
+
+    def sent(self, identity: ImageId, done: int, size: int) -> None:
+        self._job.progress(Event("progress", identity.short, done, size))
+
+    def pushed(self, identity: ImageId) -> None:
+        self._job.progress(Event("done", identity.short))
+        self._note(f"{identity.short}: Image successfully pushed")
+
+    def tagging(self, identity: ImageId, endpoint: str, repository: str, tag: str) -> None:
+        place = f"{endpoint}/v1/repositories/{remote_name(repository)}/tags/{tag}"
+        self._note(f"Pushing tag for rev [{identity.short}] on {{{place}}}")
+
+    def _note(self, text: str) -> None:
+        self._job.progress(Event("note", text=text))
+
+
 @dataclass(frozen=True, slots=True)
 class V1Pushed:
-    """What a push did: bytes of layers that went out, images that were sent, and those that were there."""
+    """What a push did: bytes of layers that went out, and of those that were there; images that were sent, and not."""
 
     sent: int
+    kept: int
     pushed: tuple[ImageId, ...]
     present: tuple[ImageId, ...]
 
@@ -73,7 +108,7 @@ def push(
     gives no token or got other bytes, `Denied`, `Unavailable`, `Unsafe`. What was sent before stays there; a push that
     broke off goes on with the image it was at.
     """
-    watch = watch or PushWatch()
+    watch = watch or PushLog(job)
     chains = {tag: graph.chain(identity) for tag, identity in tags.items()}
     nodes = {node.image.id: node for chain in chains.values() for node in chain}
     watch.listing(repository, len(nodes))
@@ -89,14 +124,15 @@ def push(
     done = [ImageRecord(identity, pushing.checksums.get(identity, "")) for identity in nodes]
     uploads.finish(repository, done, data.endpoints, job=job)
     present = tuple(identity for identity in nodes if identity not in pushing.checksums)
-    return V1Pushed(pushing.sent, tuple(pushing.checksums), present)
+    kept = sum(layer.size for identity in present if (layer := nodes[identity].layer) is not None)
+    return V1Pushed(pushing.sent, kept, tuple(pushing.checksums), present)
 
 
 def push_image(
     uploads: V1Uploads, graph: Graph, identity: ImageId, endpoint: str, tokens: Sequence[str], *, job: Job
 ) -> bool:
     """One image alone, as `docker push ID` did. Whether it was sent."""
-    pushing = _Push(uploads, graph, tokens, PushWatch(), job)
+    pushing = _Push(uploads, graph, tokens, PushLog(job), job)
     pushing.image(graph.get(identity), endpoint)
     return bool(pushing.checksums)
 

@@ -77,7 +77,7 @@ def test_T16_a_push_is_a_list_then_images_base_first_then_tags_then_the_list(reg
         held = registry.images[image.id]
         assert (held.raw, held.layer) == (image.raw, image.layer)
         assert held.checksums["x-docker-checksum"].startswith("tarsum+sha256:")
-    assert pushed == V1Pushed(sum(len(image.layer) for image in images), tuple(ImageId(i.id) for i in images), ())
+    assert pushed == V1Pushed(sum(len(image.layer) for image in images), 0, tuple(ImageId(i.id) for i in images), ())
 
 
 def test_T16_the_last_list_has_the_checksums(registry: Taking, send: Push) -> None:
