@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from .errors import NoSpace, Unsupported, Usage
+from .errors import Cancelled, Error, NoSpace, Unsupported, Usage
 from .images import Image, local_name
-from .job import Job
+from .job import Event, Job
 from .model.digest import Digest
 from .model.platform import Platform
 from .model.reference import DEFAULT_HOST, DEFAULT_TAG, Location, Reference
@@ -117,9 +117,18 @@ class Fetching:
         manifest = chain[-1].manifest
         self._parts.images.name(Tagged(name, manifest, f"v1://{reference.name}"))
         if prepare:
-            self._parts.materialise.make_ready([node.diff_id for node in chain if node.diff_id], job)
+            self._make_ready([node.diff_id for node in chain if node.diff_id], manifest.digest, job)
         seconds = time.monotonic() - started
         return Pulled(name, manifest.digest, (manifest.digest,), fetched.fetched, fetched.present, seconds)
+
+    def _make_ready(self, diff_ids: Sequence[Digest], digest: Digest, job: Job) -> None:
+        try:
+            self._parts.materialise.make_ready(diff_ids, job)
+        except Cancelled:
+            return  # what was asked for is done
+        except Error as error:
+            # the image is whole all the same, and can be looked at, copied, served
+            job.progress(Event("note", digest, text=f"not made ready to mount: {error.message}"))
 
     def _fetch_v1(self, reference: Reference, quota: int | None, job: Job) -> Fetched:
         from .v1.fetch import patiently
