@@ -19,7 +19,6 @@ from ..store import Store
 from ..v1 import archive, describe
 from . import images
 from .archives import import_image, load
-from .containers import users
 
 
 def make_engine(store: Store, *, work: Work | None = None, log: Sink | None = None) -> Engine:
@@ -105,11 +104,8 @@ class _Handlers:
     def image_delete(self, job: Job) -> int:
         if len(job.args) != 1:
             return job.error(f"Usage: {job.name} IMAGE")
-        from ..v1.delete import Deletion
-
-        deletion = Deletion(self._store.graph, self._store.tags, users(self._store))
         force, noprune = job.env.get_bool("force"), job.env.get_bool("noprune")
-        rows = deletion.delete(job.args[0], force=force, noprune=noprune, job=self._work)
+        rows = images.image_delete(self._store, job.args[0], force=force, noprune=noprune, work=self._work)
         job.stdout.write(_list(rows))
         return Status.OK
 

@@ -1,4 +1,5 @@
-"""Jobs on single images: `image_set`, `image_tag`, `tag`, `image_get`, `image_inspect`, `image_tarlayer`."""
+"""Jobs on single images: `image_set`, `image_tag`, `tag`, `image_get`, `image_inspect`, `image_tarlayer`,
+`image_delete`."""
 
 from __future__ import annotations
 
@@ -10,7 +11,9 @@ from ..model.v1 import ImageId, V1Image, parse_repository_tag
 from ..ports import Readable
 from ..store import Store
 from ..streams import CHUNK, Writable
+from ..v1.delete import Deletion
 from ..v1.graph import Node
+from .containers import users
 
 
 def image_set(store: Store, name: str, raw: bytes, layer: Readable | None, *, work: Work) -> ImageId:
@@ -62,6 +65,12 @@ def image_tarlayer(store: Store, name: str, out: Writable, *, work: Work) -> int
             out.write(data)
             written += len(data)
     return written
+
+
+def image_delete(store: Store, name: str, *, force: bool, noprune: bool, work: Work) -> list[dict[str, str]]:
+    """Remove a name, or all names of an ID, and the images that nobody needs then; what went, in order."""
+    deletion = Deletion(store.graph, store.tags, users(store), lambda tag: store.remove(tag, job=work))
+    return deletion.delete(name, force=force, noprune=noprune, job=work)
 
 
 def open_plain(store: Store, node: Node, work: Work) -> BinaryIO:

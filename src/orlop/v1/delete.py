@@ -12,6 +12,7 @@ from .graph import Graph, Node
 from .tags import TagStore
 
 Users = Callable[[Node], str]  # who uses an image as a root file system, "" if nobody
+Remove = Callable[[str], object]  # a name, and what nothing else needs
 
 
 @dataclass(slots=True)
@@ -30,20 +31,23 @@ class Deleted:
 class Deletion:
     """Deletions in one graph. `users`: whoever is named by it keeps an image from going."""
 
-    def __init__(self, graph: Graph, tags: TagStore, users: Users) -> None:
+    def __init__(self, graph: Graph, tags: TagStore, users: Users, remove: Remove) -> None:
         self._graph = graph
         self._tags = tags
         self._users = users
+        self._remove_name = remove
 
     def delete(self, name: str, *, force: bool, noprune: bool, job: Job) -> list[dict[str, str]]:
         """Remove a name, or by an ID all names of one image; then the image, if it has no name and no child left, and
         unless `noprune` its ancestors of which the same holds. `NotFound`; `Conflict` in Docker's words."""
         node = self._find(name)
+        chain = self._graph.chain(node.image.id)
         done = Deleted()
         for repository, tag in self._names(node, name, force=force):
-            if self._tags.delete(repository, tag):
-                done.untagged(f"{repository}:{tag}")
+            self._remove_name(f"{repository}:{tag}")
+            done.untagged(f"{repository}:{tag}")
         self._remove(node, done, force=force, noprune=noprune, job=job)
+        self._tell(chain, done)
         if not done.rows:
             raise Conflict(f"Conflict, {name} wasn't deleted")
         return done.rows
@@ -70,6 +74,14 @@ class Deletion:
                 f"Conflict, cannot delete image {name} because it is tagged in multiple repositories, use -f to force"
             )
         return names
+
+    def _tell(self, chain: list[Node], done: Deleted) -> None:
+        """Images that were there as parts of one with a name only, which went with that."""
+        nodes = self._graph.nodes()
+        told = {row.get("Deleted") for row in done.rows}
+        for node in reversed(chain):
+            if node.image.id not in nodes and node.image.id not in told:
+                done.deleted(node.image.id)
 
     def _remove(self, node: Node, done: Deleted, *, force: bool, noprune: bool, job: Job) -> None:
         at: Node | None = node

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..errors import Invalid
+from ..model.go_glob import matches
 from ..model.strict_json import load_object
 from ..model.v1 import ImageId
 from .graph import Graph, Node
@@ -78,7 +78,7 @@ def history(graph: Graph, tags: TagStore, node: Node) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which images to list. `name`: a glob on the repository's name, `dangling`: only those without a name."""
+    """Which images to list. `name`: a pattern for the repository's name, `dangling`: only those without a name."""
 
     name: str = ""
     dangling: bool = False
@@ -110,7 +110,7 @@ def listing(graph: Graph, tags: TagStore, wanted: Wanted) -> list[dict[str, Any]
         if wanted.dangling and (own or id not in graph.heads()):
             continue
         if not wanted.dangling and wanted.name:
-            own = [name for name in own if fnmatch.fnmatchcase(name.rpartition(":")[0], wanted.name)]
+            own = [name for name in own if matches(wanted.name, name.rpartition(":")[0])]
             if not own:
                 continue
         rows.append(_row(graph, node, own))

@@ -16,8 +16,7 @@ from orlop.store import Store
 from orlop.tar.tarsum import TarSum
 from tests.support.images import compress, make_layer
 from tests.support.stores import files_below, opened
-
-from .v1images import JOB, A, B, C, D, add, v1
+from tests.support.v1images import JOB, A, B, C, D, add, v1
 
 ODD = b'{ "zz":1.50,"id" : "' + b"a" * 64 + b'",\n\t"Config\\u0000":null, "\xc3\xa9":[ ],"created":"never" }\r\n \n'
 

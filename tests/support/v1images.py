@@ -1,4 +1,4 @@
-"""Version 1 images for the tests of the graph."""
+"""Version 1 images of given IDs."""
 
 from __future__ import annotations
 
