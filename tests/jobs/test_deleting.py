@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,13 +16,13 @@ from tests.support.v1images import JOB, A, B, C, D, add, v1
 from .running import run
 
 
-def delete(store: Store, name: str, **environment: str) -> list[tuple[str, str]]:
+def delete(store: Store, name: str, **environment: Any) -> list[tuple[str, str]]:
     ran = run(store, "image_delete", name, **environment)
     assert (ran.status, ran.err) == (0, "")
     return [(key, value) for row in ran.rows for key, value in row.items()]
 
 
-def conflict(store: Store, name: str, **environment: str) -> str:
+def conflict(store: Store, name: str, **environment: Any) -> str:
     ran = run(store, "image_delete", name, **environment)
     assert (ran.status, ran.out) == (1, b"")
     return ran.error

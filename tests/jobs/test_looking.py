@@ -143,7 +143,7 @@ def test_T09_images_lists_heads_and_what_has_a_name_newest_first(family: Store) 
     ]
 
 
-def ids(store: Store, **environment: str) -> list[str]:
+def ids(store: Store, **environment: Any) -> list[str]:
     return [row["Id"] for row in run(store, "images", **environment).rows]
 
 

@@ -16,8 +16,7 @@ from orlop.store import Store
 from tests.support.images import MadeImage, compress, make_image, make_index, make_layer, small_image, write_layout
 from tests.support.stores import opened
 from tests.support.trees import snapshot
-
-from .v1images import JOB, A, B, C, add, v1
+from tests.support.v1images import JOB, A, B, C, add, v1
 
 
 def pulled(store: Store, folder: Path, image: MadeImage) -> str:

@@ -13,8 +13,7 @@ from orlop.model.v1 import ImageId
 from orlop.store import Store
 from tests.support.images import small_image, write_layout
 from tests.support.stores import opened, start_python
-
-from .v1images import JOB, A, B, C, add
+from tests.support.v1images import JOB, A, B, C, add
 
 SET_A_TAG = """
 import sys
