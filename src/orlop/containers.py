@@ -19,6 +19,7 @@ from .materialise import Materialise, Mounted
 from .model.runtime import Network
 from .rootfs import mountinfo
 from .rootfs.ownership import ENDING
+from .rootfs.volumes import make_volumes
 
 DIRECTORY = "directory"
 CONFIG = "config.json"
@@ -57,6 +58,7 @@ class Containers:
             _refuse_others(target)
             if os.geteuid() != 0:
                 self._materialise.unpack(image, rootfs, job)
+                make_volumes(rootfs, _volumes(image))
                 write_bundle(target, image.config, **asdict(process))
                 return Mounted(image.name, image.manifest.digest, target, DIRECTORY, "not root")
             mounted = self._materialise.mount(image, None, driver, job)
@@ -64,6 +66,7 @@ class Containers:
                 make_directories(target / "writable", rootfs)
                 mount_writable(mounted.target, target / "writable", rootfs)
                 self._materialise.cover(mounted, rootfs)
+                make_volumes(rootfs, _volumes(image))
                 write_bundle(target, image.config, **asdict(process))
             except BaseException:
                 self._materialise.umount([str(mounted.target)])
@@ -84,13 +87,21 @@ class Containers:
         if os.geteuid() != 0:
             rootfs = scratch / "rootfs"
             self._materialise.unpack(image, rootfs, job)
+            make_volumes(rootfs, _volumes(image))
             yield rootfs, Mounted(image.name, image.manifest.digest, rootfs, DIRECTORY, "not root")
             return
         with (
             self._materialise.mounted(image, scratch / "image", driver, job) as mounted,
             writable_root(mounted.target, scratch / "writable", scratch / "rootfs") as rootfs,
         ):
+            make_volumes(rootfs, _volumes(image))
             yield rootfs, mounted
+
+
+def _volumes(image: Image) -> list[str]:
+    """Paths of the volumes that the image wants: a program may count on the directories, as Docker makes them."""
+    stated = image.config.process.get("Volumes")
+    return list(stated) if isinstance(stated, dict) else []
 
 
 @contextmanager

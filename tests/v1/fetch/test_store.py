@@ -6,14 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from orlop.errors import NoSpace, NotFound, Unavailable, Unsupported, Usage
+from orlop.errors import Error, NoSpace, NotFound, Unavailable, Unsupported, Usage
 from orlop.job import Event, Job
+from orlop.model.v1 import ImageId
 from orlop.settings import Network, Settings
 from orlop.store import Store
+from orlop.v1.fetch import Watch
 from tests.support.command_line import Orlop
-from tests.support.images import small_image
+from tests.support.images import Hardlink, Symlink, compress, make_layer, small_image
 from tests.support.lying import Answer, Lying, serve_image
 from tests.support.receiving import Receiving
+from tests.support.trees import snapshot
 from tests.support.version1 import Version1, made, made_chain
 from tests.support.version1_taking import Taking
 
@@ -160,3 +163,81 @@ def test_F01_the_command_line_pulls_and_pushes_version_1(tmp_path: Path) -> None
         done = program("push", "--insecure", old.host, name, f"v1://{old.host}/library/app:x")
         assert done.status == 0, done.err
         assert end.tags == {"x": images[1].id}
+
+
+def test_T15_all_tags_are_found_at_once_and_what_has_no_tag_is_not_fetched(tmp_path: Path) -> None:
+    base = made("base")
+    one, two, loose = made("one", base), made("two", base), made("loose", base)
+    tags = {"one": one.id, "two": two.id, "again": two.id}
+    with Version1([base, one, two, loose], tags=tags) as registry, store_for(tmp_path, registry.network()) as store:
+        with store.v1_fetcher(registry.index.host) as fetcher:
+            found = fetcher.find("app", job=Job())
+            fetched = {tag: fetcher.fetch_image(found, found.id_of(tag), job=Job()).id for tag in found.tags}
+        assert fetched == tags
+        assert set(store.graph.nodes()) == {base.id, one.id, two.id}
+        assert registry.index.asked("layer") == [base.id, one.id, two.id]
+
+
+def test_T15_whoever_watches_is_told_of_each_step_in_order(tmp_path: Path) -> None:
+    images = made_chain(2)
+    told: list[tuple[str, ...]] = []
+
+    class Told(Watch):
+        def trying(self, identity: ImageId, endpoint: str) -> None:
+            told.append(("trying", identity, endpoint))
+
+        def existing(self, identity: ImageId) -> None:
+            told.append(("existing", identity))
+
+        def metadata(self, identity: ImageId) -> None:
+            told.append(("metadata", identity))
+
+        def downloading(self, identity: ImageId, size: int) -> None:
+            told.append(("downloading", identity, str(size)))
+
+        def downloaded(self, identity: ImageId) -> None:
+            told.append(("downloaded", identity))
+
+        def failed(self, identity: ImageId, endpoint: str, error: Error) -> None:
+            told.append(("failed", identity, endpoint))
+
+    with Version1(images, endpoints=2) as registry, store_for(tmp_path, registry.network(retries=0)) as store:
+        first, second = registry.endpoints
+        first.dead_after = 1
+        with store.v1_fetcher(registry.index.host) as fetcher:
+            fetcher.fetch("app", watch=Told(), job=Job(retries=0))
+    base, top = (image.id for image in images)
+    sizes = [str(len(image.layer)) for image in images]
+    assert told == [
+        ("trying", top, first.host),
+        ("metadata", base),
+        ("downloading", base, sizes[0]),
+        ("downloaded", base),
+        ("metadata", top),
+        ("failed", top, first.host),
+        ("trying", top, second.host),
+        ("existing", base),
+        ("metadata", top),
+        ("downloading", top, sizes[1]),
+        ("downloaded", top),
+    ]
+
+
+@pytest.mark.root
+def test_X04_the_tree_is_the_same_by_version_1_and_after_the_way_through_version_2(tmp_path: Path) -> None:
+    base = made("base", layer=make_layer({"etc/": None, "etc/old": b"old", "etc/kept": b"kept", "l": Symlink("etc")}))
+    top = made("top", base, layer=compress(make_layer({"etc/.wh.old": b"", "etc/new": Hardlink("etc/kept")}), "gzip"))
+    with Version1([base, top]) as registry, Lying() as modern:
+        Receiving(modern)
+        hosts = network_for(registry.index.host, modern.host)
+        name = f"{registry.index.host}/library/app:latest"
+        with store_for(tmp_path / "a", hosts) as store:
+            store.pull(f"v1://{name}")
+            store.unpack(name, tmp_path / "one")
+            store.push(name, f"docker://{modern.host}/app:1")
+        with store_for(tmp_path / "b", hosts) as other:
+            other.pull(f"docker://{modern.host}/app:1")
+            other.unpack(f"{modern.host}/app:1", tmp_path / "two")
+    assert snapshot(tmp_path / "one") == snapshot(tmp_path / "two")
+    assert (tmp_path / "one" / "etc" / "new").read_bytes() == b"kept"
+    assert not (tmp_path / "one" / "etc" / "old").exists()
