@@ -63,10 +63,26 @@ class Faults:
     ) -> None:
         self._process.communicate()
 
-    def run(self, arguments: Sequence[str], store: str, *, fault: str = "", at: int = 0, after: float = 0) -> Ended:
+    def run(
+        self,
+        arguments: Sequence[str],
+        store: str,
+        *,
+        fault: str = "",
+        at: int = 0,
+        after: float = 0,
+        stdin: str = os.devnull,
+    ) -> Ended:
         """`at` counts from 1 the calls that `fault` is for. ENOSPC lasts from then on; the others happen once.
-        `after` that many seconds the child is killed, if it is not 0."""
-        request = {"arguments": list(arguments), "store": store, "fault": fault, "at": at, "after": after}
+        `after` that many seconds the child is killed, if it is not 0. `stdin`: the file that it reads."""
+        request = {
+            "arguments": list(arguments),
+            "store": store,
+            "fault": fault,
+            "at": at,
+            "after": after,
+            "stdin": stdin,
+        }
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
@@ -132,6 +148,7 @@ def _child(request: dict[str, Any], report: IO[str]) -> None:
     from orlop.cli.app import App
     from orlop.cli.main import run
 
+    os.dup2(os.open(request["stdin"], os.O_RDONLY), 0)
     injector = _Injector(request["store"], request["fault"], request["at"])
     err = io.StringIO()
     with contextlib.redirect_stderr(err), contextlib.redirect_stdout(io.StringIO()):
@@ -167,7 +184,16 @@ def _serve() -> None:
 
 
 def _load() -> None:
-    """Import what the commands do, in the one process that all children are forked from."""
+    """Import what the commands do, in the one process that all children are forked from. They read nothing."""
+    requests = os.dup(0)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    try:
+        _run_commands()
+    finally:
+        os.dup2(requests, 0)
+
+
+def _run_commands() -> None:
     import tempfile
     from pathlib import Path
 
@@ -177,6 +203,7 @@ def _load() -> None:
 
     with tempfile.TemporaryDirectory() as name, contextlib.redirect_stdout(io.StringIO()):
         write_layout(Path(name) / "layout", {"one": small_image()})
+        (Path(name) / "json").write_text(f'{{"id":"{"0" * 64}"}}')
         for arguments in (
             ["pull", "-q", f"oci:{name}/layout:one"],
             ["tag", "localhost/layout:one", "other:1"],
@@ -185,6 +212,8 @@ def _load() -> None:
             ["unpack", "-q", "localhost/layout:one", f"{name}/tree"],
             ["rm", "-q", "localhost/layout:one"],
             ["gc", "-q"],
+            ["image", "set", "0" * 64, "--json", f"{name}/json"],
+            ["rm", "-q", "0" * 64],
         ):
             status = run(["--store", f"{name}/store", *arguments], App(environment={"HOME": name}))
             if status:
