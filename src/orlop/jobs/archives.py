@@ -29,6 +29,7 @@ def import_layer(
     store: Store, layer: Readable, source: str, repository: str, tag: str, *, created: float, work: Work
 ) -> ImageId:
     """Make an image of one layer, under a new random ID, and name it. `created` in seconds since 1970."""
+    store.tags.checked(repository, tag)
     machine = store.settings.platform
     moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(created))
     fields = {
@@ -47,6 +48,7 @@ def import_layer(
 
 def import_image(store: Store, job: Job, source: str, repository: str, tag: str, *, work: Work) -> int:
     """The job: SRC is `-` for stdin, or a URL."""
+    store.tags.checked(repository, tag)  # before anything is downloaded
     form = StreamFormatter(json=job.env.get_bool("json"))
     if source == "-":
         id = import_layer(store, job.stdin, source, repository, tag, created=time.time(), work=work)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from ..errors import NotFound
 from ..files.graph_archive import REPOSITORIES, GraphArchive
 from ..job import Event, Job
-from ..model.v1 import DEFAULT_TAG, ImageId, check_tag, parse_repository_tag
+from ..model.v1 import DEFAULT_TAG, ImageId, parse_repository_tag
 from ..streams import Writable
 from ..tar.members import MemberWriter
 from .describe import seconds
@@ -30,7 +30,7 @@ def load(archive: GraphArchive, graph: Graph, tags: TagStore, job: Job) -> tuple
     here = {image.id for image in archive.images}
     for repository, its in named.items():
         for tag, id in its.items():
-            check_tag(tag)
+            tags.checked(repository, tag)
             if id not in here and not graph.exists(id):
                 raise NotFound(f"{archive.origin}: {repository}:{tag} is image {id.short}, which is not in it")
     new: list[ImageId] = []

@@ -39,10 +39,7 @@ class TagStore:
         `NotFound` for an unknown image, `Conflict` for a tag that is another image's, unless `force`; `Invalid` names.
         """
         tag = tag or DEFAULT_TAG
-        check_repository(repository)
-        check_tag(tag)
-        name = str(_reference(repository, tag))
-        check_name(name)
+        name = self.checked(repository, tag)
         node = self.lookup(image)
         while True:
             there = self._catalog.resolve(name)
@@ -57,6 +54,14 @@ class TagStore:
             own = self._graph.own(node, Job())
             if self._images.claim(Tagged(name, own.manifest, own.origin), there.target.digest if there else None):
                 return
+
+    def checked(self, repository: str, tag: str) -> str:
+        """The name as the store has it. `Invalid` if no image can have it."""
+        check_repository(repository)
+        check_tag(tag or DEFAULT_TAG)
+        name = str(_reference(repository, tag or DEFAULT_TAG))
+        check_name(name)
+        return name
 
     def lookup(self, name: str) -> Node:
         """`repository[:tag]`, an ID or a prefix of one, `repository:` with a prefix. `NotFound`."""
