@@ -70,7 +70,7 @@ class Admission:
         first = tap.read(CHUNK)
         if not first:
             return False
-        inflated = Inflated(_Before(first, tap))
+        inflated = Inflated(_Before(first, tap), job)
         opened: Readable = inflated
         for sink in plain:
             opened = Tap(opened, sink, job)

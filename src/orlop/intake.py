@@ -208,7 +208,7 @@ class _Opening:
             algorithm = self._diff_id.algorithm if self._diff_id else "sha256"
             self._plain = PlainTar(self._intake.disk, self._intake.scratch(), algorithm)
             try:
-                self._plain.fill(Inflated(tap), job)
+                self._plain.fill(Inflated(tap, job), job)
             except WRONG as error:
                 fault = error
             except NoSpace as error:

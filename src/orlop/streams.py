@@ -61,7 +61,7 @@ def read_limited(source: Readable, limit: int, *, what: str) -> bytes:
 
 
 class _Windows:
-    """Memory of all zstd decoders of this process: whoever would be one too many waits."""
+    """Memory of all zstd and xz decoders of this process: whoever would be one too many waits."""
 
     def __init__(self, limit: int) -> None:
         self._left = limit
@@ -205,9 +205,11 @@ class Inflated:
         if self._members > INFLATE_MEMBERS:
             raise Unsafe(f"{self.compression} stream: over {INFLATE_MEMBERS} members, refused as a bomb")
         make, self._failures = _backend(self.compression)
-        if self.compression == "zstd":
+        if self.compression in ("zstd", "xz"):
             self.close()
-            window = _window_of(self._buffer[self._at : self._at + _FRAME_HEADER])
+            # the dictionary of xz may be as large as all windows together, and rarely is: one at a time
+            start = self._buffer[self._at : self._at + _FRAME_HEADER]
+            window = _window_of(start) if self.compression == "zstd" else ZSTD_WINDOWS_BYTES
             _WINDOWS.take(window, self._job)
             self._window = window
         self._decoder = make()

@@ -83,12 +83,12 @@ class Faults:
             "after": after,
             "stdin": stdin,
         }
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None
-        assert stdout is not None
-        stdin.write(json.dumps(request) + "\n")
-        stdin.flush()
-        answer = json.loads(stdout.readline())
+        requests, answers = self._process.stdin, self._process.stdout
+        assert requests is not None
+        assert answers is not None
+        requests.write(json.dumps(request) + "\n")
+        requests.flush()
+        answer = json.loads(answers.readline())
         return Ended(answer["status"], answer["err"], tuple(answer["calls"]))
 
 
