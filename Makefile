@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # what Orlop runs with, and what its tests compare it to
 RUN_PACKAGES := python3 python3-venv ca-certificates crun runc
-TEST_PACKAGES := $(RUN_PACKAGES) attr containerd debootstrap docker-registry e2fsprogs erofs-utils faketime git \
+TEST_PACKAGES := $(RUN_PACKAGES) attr containerd debootstrap docker-registry docker.io e2fsprogs erofs-utils faketime git \
 	golang-go golang-src libarchive-tools libcap2-bin podman procps skopeo strace tinyproxy tmux umoci user-mode-linux
 
 .PHONY: help demo test soak powercuts hazards check format bench clean packages-run packages-test
