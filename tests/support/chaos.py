@@ -39,6 +39,7 @@ class Chaos(Listening):
     plan: Plan
     passed: int = 0
     said: list[bytes] = field(default_factory=list)  # what the server said, a connection each
+    heard: list[bytes] = field(default_factory=list)  # what clients said
     troubles: list[Trouble] = field(default_factory=list)  # those that came to be
 
     @property
@@ -47,6 +48,7 @@ class Chaos(Listening):
 
     def came(self, number: int) -> None:
         self.said.append(b"")
+        self.heard.append(b"")
 
     def serve(self, link: socket.socket, number: int) -> None:
         trouble = self.plan(number)
@@ -81,6 +83,7 @@ class Chaos(Listening):
             readable, _, _ = select.select([link, server], [], [])
             if link in readable:
                 asked = link.recv(_PIECE)
+                self.heard[index] += asked
                 if not asked:
                     return
                 if trouble.heard and heard <= trouble.at < heard + len(asked):

@@ -178,9 +178,11 @@ class Lying(Listening):
             return None
         method, target, _ = first.decode("latin-1").split(" ", 2)
         headers = []
-        while (line := readline(70_000).decode("latin-1").rstrip("\r\n")) != "":
-            name, _, value = line.partition(":")
+        while (line := readline(70_000)).rstrip(b"\r\n"):
+            name, _, value = line.decode("latin-1").rstrip("\r\n").partition(":")
             headers.append((name.lower(), value.strip()))
+        if not line:
+            raise ValueError("cut")
         certificate = isinstance(link, ssl.SSLSocket) and link.getpeercert() not in (None, {})
         path, body = target.partition("?")[0], b""
         if path in self._deaf:

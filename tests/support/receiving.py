@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from urllib.parse import parse_qs
 
+from orlop.errors import Error
 from orlop.model.descriptor import Descriptor
 from orlop.model.digest import Digest
 from orlop.model.document import Document
@@ -71,10 +72,10 @@ class Receiving:
         if request.method == "PATCH":
             place = (("Location", f"{request.path}?state={len(upload)}"), ("Range", f"0-{max(0, len(upload) - 1)}"))
             return Answer(202, headers=place)
-        digest = Digest(query["digest"])
-        if Digest.of(bytes(upload), digest.algorithm) != digest:
+        digest, content = query.get("digest", ""), bytes(upload)
+        if digest not in {str(Digest.of(content, algorithm)) for algorithm in ("sha256", "sha512")}:
             return _error(400, "DIGEST_INVALID")
-        self.blobs[digest] = bytes(upload)
+        self.blobs[digest] = content
         return Answer(201, headers=self._told(digest))
 
     def _begin(self, repository: str, query: dict[str, str]) -> Answer:
@@ -88,7 +89,10 @@ class Receiving:
 
     def _manifest(self, request: Seen, repository: str, reference: str) -> Answer:
         if request.method == "PUT":
-            document = Document.read(request.body, request.header("content-type"))
+            try:
+                document = Document.read(request.body, request.header("content-type"))
+            except Error:
+                return _error(400, "MANIFEST_INVALID")
             if any(self._lacks(wanted) for wanted in document.successors):
                 return _error(404, "MANIFEST_BLOB_UNKNOWN")
             self.documents[document.digest] = document
