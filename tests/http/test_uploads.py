@@ -116,6 +116,17 @@ def test_an_answer_before_the_end_is_the_answer(server: Lying, told: bool) -> No
     assert opened.left == opened.times == 1
 
 
+def test_an_answer_before_the_end_is_heard_while_nothing_is_taken(server: Lying) -> None:
+    """And its connection, where the rest of the body is still expected, is not used again."""
+    server.refuse(PLACE, Answer(413), stays=True)
+    server.on("/v2/x", Answer(200))
+    with client_for(server, timeout=60.0) as client:
+        assert send(client, server, "PUT", Upload(Opened(LARGE * 2).open, len(LARGE) * 2))[0] == 413
+        with client.request(server.host, "GET", "/v2/x", job=Job()) as answer:
+            assert answer.status == 200
+    assert server.connections == 2
+
+
 def test_interim_answers_do_not_end_the_sending(server: Lying) -> None:
     """Some servers say 100 or 102 unasked, so that nobody loses patience."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,48 +17,18 @@ from orlop.job import Event, Job
 from orlop.model import media
 from orlop.model.descriptor import Descriptor
 from orlop.model.digest import Digest
-from orlop.ports import Content, Readable
+from orlop.ports import Readable
 from orlop.registry.uploads import RegistryTarget
 from orlop.settings import Network
+from tests.registry.pushing import BLOB, CONTENT, LARGE, LARGE_BLOB, content_of, push
 from tests.support.chaos import NONE, Chaos, Trouble
 from tests.support.images import small_image
 from tests.support.lying import CANARY, Answer, Lying, Seen, challenge
 from tests.support.receiving import Receiving
 
-CONTENT = bytes(range(251)) * 4_000
-BLOB = Descriptor(media.OCI_LAYER, Digest.of(CONTENT), len(CONTENT))
-LARGE = bytes(range(253)) * (160 << 10)  # more than the buffers of two sockets hold, and than two parts
-LARGE_BLOB = Descriptor(media.OCI_LAYER, Digest.of(LARGE), len(LARGE))
 FIRST, SECOND = "/v2/a/b/blobs/uploads/0", "/v2/a/b/blobs/uploads/1"
 START = "/v2/a/b/blobs/uploads/"
 AGAIN = (("Retry-After", "0"),)
-
-
-def content_of(raw: bytes, opened: list[tuple[int, int]] | None = None) -> Content:
-    @contextmanager
-    def content(start: int, end: int) -> Iterator[Readable]:
-        if opened is not None:
-            opened.append((start, end))
-        yield io.BytesIO(raw[start:end])
-
-    return content
-
-
-def push(
-    host: str,
-    *,
-    wanted: Descriptor = BLOB,
-    content: Content | None = None,
-    near: str = "",
-    job: Job | None = None,
-    **options: Any,
-) -> int:
-    """Push a blob to `a/b` as a client with credentials for the host."""
-    raw = {BLOB.digest: CONTENT, LARGE_BLOB.digest: LARGE}[wanted.digest]
-    network = {"username": "user", "password": CANARY, "timeout": 5.0, "retries": 3, **options}
-    with Client(Network(insecure=frozenset({host}), **network), named=host, base=0.01) as client:
-        target = RegistryTarget(host, "a/b", client, near=near)
-        return target.push(wanted, content or content_of(raw), job=job or Job(retries=3))
 
 
 @pytest.fixture
@@ -198,6 +167,26 @@ def test_a_registry_that_wants_parts_gets_them(registry: Receiving, server: Lyin
     assert opened == [(0, 17 << 20), (17 << 20, 34 << 20), (34 << 20, len(LARGE))]
     assert registry.methods() == ["POST", "PATCH", "PATCH", "PATCH", "PUT"]
     assert server.seen[2].header("content-range") == f"{17 << 20}-{(34 << 20) - 1}"
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_NF06_a_part_whose_answer_was_lost_is_not_sent_blindly_again(
+    registry: Receiving, server: Lying, kept: bool
+) -> None:
+    def lose(request: Seen) -> Answer:
+        if kept:
+            registry.answer(request)
+        return Answer(200, raw=b"", reset=True)
+
+    registry.least = 1
+    registry.instead(FIRST, registry.answer, lose)
+    opened: list[tuple[int, int]] = []
+    push(server.host, wanted=LARGE_BLOB, content=content_of(LARGE, opened))
+    assert registry.blobs == {LARGE_BLOB.digest: LARGE}
+    parts = [(0, 16 << 20), (16 << 20, 32 << 20), (32 << 20, len(LARGE))]
+    assert opened == (parts if kept else [*parts[:2], *parts[1:]])
+    after = ["PATCH", "PUT"] if kept else ["PATCH", "PATCH", "PUT"]
+    assert registry.methods() == ["POST", "PATCH", "PATCH", "HEAD", "GET", *after]
 
 
 def test_a_registry_that_takes_less_than_a_part_gets_the_rest(registry: Receiving, server: Lying) -> None:

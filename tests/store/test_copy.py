@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -138,6 +139,19 @@ def test_NF07_a_source_that_breaks_off_is_gone_on_with(
             other.copy(f"{proxy.host}/app:1", f"{server.host}/mine:2", platform="all", job=Job(retries=9))
         assert proxy.troubles
     assert registry.tags["mine:2"].raw == INDEX.document.raw
+
+
+def test_NF03_a_source_without_ranges_serves_a_target_that_wants_parts(
+    store: Store, source: Lying, server: Lying
+) -> None:
+    registry = Receiving(server)
+    registry.least = 1
+    image = make_image([make_layer({"large": random.Random(3).randbytes(20 << 20)})], compression="none")
+    for path, content in serve_image(source, image, "large").items():
+        source.on(path, blob(content, ranges=False))
+    store.copy(f"{source.host}/app:large", f"{server.host}/mine:1")
+    assert registry.blobs == {str(digest): content for digest, content in image.blobs.items()}
+    assert [request.method for request in server.seen].count("PATCH") == 3
 
 
 @pytest.mark.peer

@@ -80,6 +80,7 @@ class Lying(Listening):
     otherwise: Answer | Handler = Answer(404)  # for paths that nobody told about
     spill: Callable[[Seen], None] = field(default=lambda request: None)  # told of requests that were cut in their body
     _early: dict[str, Answer] = field(default_factory=dict)
+    _staying: set[str] = field(default_factory=set)
     _deaf: set[str] = field(default_factory=set)
     _leaving: threading.Event = field(default_factory=threading.Event)
 
@@ -97,10 +98,12 @@ class Lying(Listening):
         with self.lock:
             self._routes[path] = list(answers)
 
-    def refuse(self, path: str, answer: Answer) -> None:
-        """Answer when the head of a request is there, without reading its body, and hang up; where it is TLS, a moment
-        later, as servers do so that it can be read."""
+    def refuse(self, path: str, answer: Answer, *, stays: bool = False) -> None:
+        """Answer when the head of a request is there, without reading its body, and hang up (where it is TLS, a moment
+        later, as servers do so that it can be read), or neither read nor hang up (`stays`)."""
         self._early[path] = answer
+        if stays:
+            self._staying.add(path)
 
     def stop_reading(self, path: str) -> None:
         """Take the head of a request, then neither read nor answer."""
@@ -158,7 +161,7 @@ class Lying(Listening):
                 if not self._send(link, request, answer):
                     break
                 if request.path in self._early:
-                    time.sleep(0.3 if self.tls else 0)
+                    self._leaving.wait(60 if request.path in self._staying else 0.3 if self.tls else 0)
                     break
         except (OSError, ValueError):
             pass  # the client is free to leave at any time

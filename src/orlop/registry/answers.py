@@ -65,12 +65,12 @@ def _error(response: Response, what: str, client: Client, host: str, repository:
     status, place = response.status, response.url.authority
     codes, message = _told(response, lambda text: client.conceal(host, text))
     said = f" ({message})" if message else ""
+    if "MANIFEST_BLOB_UNKNOWN" in codes or (status == 400 and "BLOB_UNKNOWN" in codes):
+        return NotFound(f"{what}: {host} lacks something that it needs{said}")
     if status == 404:
         if "NAME_UNKNOWN" in codes:
             return NotFound(f"{what}: no repository {repository!r} at {host}{said}")
         return NotFound(f"{what}: not found at {host}{said}")
-    if codes & {"BLOB_UNKNOWN", "MANIFEST_BLOB_UNKNOWN"}:
-        return NotFound(f"{what}: {host} lacks something that it needs{said}")
     if status in (401, 403):
         if not response.own:
             return Denied(f"{what}: {place}, where {host} keeps it, refused the request with {status}{said}")
