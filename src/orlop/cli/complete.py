@@ -105,7 +105,7 @@ def destinations(app: App, word: str) -> list[str]:
     """Where images can be sent. Names of the store are where others of the same kind may be."""
     if word.startswith(_STORE):
         return stored(app, word)
-    return [*names(app, word), *(each for each in ("docker://", _STORE) if each.startswith(word))]
+    return [*names(app, word), *(each for each in ("docker://", _STORE, "v1://") if each.startswith(word))]
 
 
 def stored(app: App, word: str) -> list[str]:
