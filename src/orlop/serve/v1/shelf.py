@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 
 from ...errors import NotFound, Usage
@@ -80,23 +81,23 @@ class Shelf:
                 self._checksums.popitem(last=False)
         return str(hasher)
 
-    def repositories(self) -> dict[str, Tags]:
-        """Every repository under each name that `served_as` gives it; what is `docker.io`'s comes first."""
-        shown: dict[str, Tags] = {}
-        known = self.store.tags.all()
-        for name, reference in sorted(((name, Reference.parse(name)) for name in known), key=_docker_first):
-            for served in served_as(reference):
-                for tag, image in known[name].items():
-                    shown.setdefault(served, {}).setdefault(tag, image)
-        return shown
-
-    def names(self) -> list[str]:
-        """Each repository by its shortest name, sorted."""
-        return sorted({served_as(Reference.parse(name))[0] for name in self.store.tags.all()})
+    def names(self, term: str) -> Iterator[str]:
+        """Each repository with tags that has `term` in its shortest name, sorted."""
+        for name in sorted({served_as(reference)[0] for reference in self._references()}):
+            if term in name and self.tags(name):
+                yield name
 
     def tags(self, repository: str) -> Tags | None:
-        """None if there is no such repository."""
-        return self.repositories().get(repository)
+        """Under any of the names that `served_as` gives; what is `docker.io`'s comes first. None if there are none."""
+        found: Tags = {}
+        known = {reference.name for reference in self._references() if repository in served_as(reference)}
+        for name in sorted(known, key=lambda name: (not name.startswith(f"{DEFAULT_HOST}/"), name)):
+            for tag, image in self.store.tags.get(name).items():
+                found.setdefault(tag, image)
+        return found or None
+
+    def _references(self) -> list[Reference]:
+        return [Reference.parse(name) for name in self.store.names()]
 
     def set_tag(self, repository: str, tag: str, image: ImageId) -> None:
         """The tag moves if it is taken. Durable when it returns."""
@@ -113,11 +114,6 @@ class Shelf:
             self.store.tags.delete(_own(repository), tag)
         except NotFound as error:
             raise Refusal(403, f"Repository {repository} came from another registry, it is not changed here") from error
-
-
-def _docker_first(named: tuple[str, Reference]) -> tuple[bool, str]:
-    name, reference = named
-    return reference.host != DEFAULT_HOST, name
 
 
 def _own(repository: str) -> str:

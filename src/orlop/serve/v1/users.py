@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from urllib.parse import parse_qs
 
 from ..answer import Answer, Incoming, Request, json_answer
@@ -19,7 +20,7 @@ def search(shelf: Shelf, request: Request) -> Answer:
     if len(request.query) > _QUERY_BYTES:
         raise Refusal(400, "query is too long")
     term = parse_qs(request.query, keep_blank_values=True, max_num_fields=16).get("q", [""])[-1][:_TERM]
-    names = [name for name in shelf.names() if term.lower() in name][:RESULTS]
+    names = islice(shelf.names(term.lower()), RESULTS)
     results = [
         {
             "name": name,
