@@ -70,3 +70,19 @@ def test_a_damaged_file_is_named_and_left_alone(tmp_path: Path, raw: bytes) -> N
         with pytest.raises(Damaged):
             names.swap("host/a:1", None, _tagged("host/a:1"))
         assert file.read_bytes() == raw
+
+
+def test_what_another_process_writes_is_seen_and_what_a_caller_does_to_the_answer_is_not(tmp_path: Path) -> None:
+    with parts(tmp_path / "store") as (disk, locks, session):
+        names, other = Names(disk, locks, session), Names(disk, locks, session)
+        one, two = _tagged("host/a:1", b"one"), _tagged("host/a:1", b"two")
+        assert names.swap("host/a:1", None, one)
+        names.all().clear()
+        assert names.all() == {"host/a:1": one}
+        assert other.swap("host/a:1", one.target.digest, two)  # as many bytes as before
+        assert names.all() == {"host/a:1": two}
+        (tmp_path / "store/index.json").write_bytes(b"{")
+        with pytest.raises(Damaged):
+            names.all()
+        with pytest.raises(Damaged):
+            names.all()

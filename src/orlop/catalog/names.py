@@ -37,11 +37,20 @@ class Names:
         self._disk = disk
         self._locks = locks
         self._session = session
+        # the last bytes that were read and what they say: looking up a hundred names reads them a hundred times
+        self._last: tuple[bytes | None, dict[str, Tagged]] = (None, {})
 
     def all(self) -> dict[str, Tagged]:
         raw = self._disk.read(INDEX, NAMES_BYTES)
         if raw is None:
             return {}
+        known, names = self._last
+        if raw != known:
+            names = self._parsed(raw)
+            self._last = raw, names
+        return dict(names)
+
+    def _parsed(self, raw: bytes) -> dict[str, Tagged]:
         try:
             fields = load_object(raw, what=INDEX)
             return {tagged.name: tagged for tagged in _tagged(fields.get("manifests", []))}

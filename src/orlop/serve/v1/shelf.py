@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ...errors import NotFound, Usage
@@ -17,6 +18,10 @@ from ..view import served_as
 from .replies import Refusal, text
 
 _CHECKSUMS = 4096  # remembered
+# images that are parts of others are looked for in the whole store; what was found is believed for so many seconds,
+# in which a client asks for the rest of the same image
+_BELIEVED = 10.0
+_NODES = 1024
 _READ = 1 << 20
 # an empty tar: what an image without a layer has for one
 EMPTY_LAYER = b"\0" * 1024
@@ -25,13 +30,14 @@ Tags = dict[str, ImageId]
 
 
 class Shelf:
-    """Of one store, read anew at each request. Safe from any thread."""
+    """Of one store, which may change meanwhile. Safe from any thread."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
         self.job = Job(workers=1)  # of all requests: stopped when the server ends
         self._guard = threading.Lock()
         self._checksums: OrderedDict[str, str] = OrderedDict()
+        self._nodes: OrderedDict[ImageId, tuple[Node, float]] = OrderedDict()
 
     def is_registered(self, image: ImageId) -> bool:
         """Whether it has a place of its own, and is not known from other images only. Costs next to nothing."""
@@ -40,13 +46,31 @@ class Shelf:
     def node(self, image: ImageId) -> Node | None:
         """Looks through the whole store before it says None."""
         try:
-            return self.store.graph.get(image)
+            if self.is_registered(image):
+                return self.store.graph.get(image)
+            with self._guard:
+                found, until = self._nodes.get(image, (None, 0.0))
+            if found is None or time.monotonic() > until:
+                found = self.store.graph.get(image)
+                self._believe(found)
+            return found
         except NotFound:
             return None
 
     def ancestry(self, image: ImageId) -> list[Node]:
         """The image first, its oldest ancestor last."""
-        return self.store.graph.chain(image)[::-1]
+        nodes = self.store.graph.chain(image)[::-1]
+        for node in nodes:
+            if not self.is_registered(node.image.id):
+                self._believe(node)
+        return nodes
+
+    def _believe(self, node: Node) -> None:
+        with self._guard:
+            self._nodes.pop(node.image.id, None)
+            self._nodes[node.image.id] = node, time.monotonic() + _BELIEVED
+            if len(self._nodes) > _NODES:
+                self._nodes.popitem(last=False)
 
     def layer(self, node: Node) -> tuple[Path, int] | None:
         """The file and size of its layer, as it came; None if it has none."""
@@ -83,18 +107,22 @@ class Shelf:
 
     def names(self, term: str) -> Iterator[str]:
         """Each repository with tags that has `term` in its shortest name, sorted."""
-        for name in sorted({served_as(reference)[0] for reference in self._references()}):
-            if term in name and self.tags(name):
+        references = self._references()
+        for name in sorted({served_as(reference)[0] for reference in references}):
+            if term in name and self._tags(name, references):
                 yield name
 
     def tags(self, repository: str) -> Tags | None:
         """Under any of the names that `served_as` gives; what is `docker.io`'s comes first. None if there are none."""
+        return self._tags(repository, self._references()) or None
+
+    def _tags(self, repository: str, references: Sequence[Reference]) -> Tags:
         found: Tags = {}
-        known = {reference.name for reference in self._references() if repository in served_as(reference)}
+        known = {reference.name for reference in references if repository in served_as(reference)}
         for name in sorted(known, key=lambda name: (not name.startswith(f"{DEFAULT_HOST}/"), name)):
             for tag, image in self.store.tags.get(name).items():
                 found.setdefault(tag, image)
-        return found or None
+        return found
 
     def _references(self) -> list[Reference]:
         return [Reference.parse(name) for name in self.store.names()]
