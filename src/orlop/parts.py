@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .model.digest import Digest
     from .transfer import MakeReady, Transfer
     from .v1.chain import Chains
+    from .v1.differences import Differences
     from .v1.graph import Graph
     from .v1.tags import TagStore
 
@@ -137,6 +138,7 @@ class Parts:
             self.intake,
             self.chains,
             entries,
+            lambda: self.differences,
         )
 
     @cached_property
@@ -144,6 +146,12 @@ class Parts:
         from .v1.chain import Chains
 
         return Chains(self.catalog, self.images)
+
+    @cached_property
+    def differences(self) -> Differences:
+        from .v1.differences import Differences
+
+        return Differences(self.images, self.materialise)
 
     @cached_property
     def tags(self) -> TagStore:

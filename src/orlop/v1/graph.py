@@ -7,9 +7,9 @@ the store has from elsewhere can be looked at by ID too: see `chain`.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..admission import Admission
 from ..blobs.derived import DerivedFiles
@@ -33,6 +33,10 @@ from ..tar.tarsum import TarSum
 from .chain import Chain, Chains
 from .entries import Entries, Node
 from .plain_layer import EMPTY, PlainLayer
+from .temporary import TemporaryArchive
+
+if TYPE_CHECKING:
+    from .differences import Differences
 
 __all__ = ["Graph", "Node"]
 _INDEX_BYTES = 4 << 30
@@ -53,7 +57,10 @@ class Graph:
         intake: Intake,
         chains: Chains,
         entries: Entries,
+        differences: Callable[[], Differences],
     ) -> None:
+        """`differences`: needs much more of the store than the rest."""
+        self._differences = differences
         self._disk = disk
         self._locks = locks
         self._session = session
@@ -153,6 +160,16 @@ class Graph:
             plain: Any = PlainLayer(self._disk.stream(str(path.relative_to(self._disk.root))), mark.size)
         stream: BinaryIO = plain
         return stream
+
+    @property
+    def differences(self) -> Differences:
+        """Of any two images of the store."""
+        return self._differences()
+
+    def temporary_archive(self, node: Node, job: Job) -> TemporaryArchive:
+        """The same set aside in a file of its own, that is gone once it is read to its end."""
+        with self.plain_layer(node, job) as layer:
+            return TemporaryArchive(self._disk, self._session.scratch(), layer, job)
 
     # -- change --------------------------------------------------------------------------------------------
 
