@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .v1.chain import Chains
     from .v1.differences import Differences
     from .v1.graph import Graph
+    from .v1.roots import Roots
     from .v1.tags import TagStore
 
 
@@ -139,6 +140,7 @@ class Parts:
             self.chains,
             entries,
             lambda: self.differences,
+            self.roots,
         )
 
     @cached_property
@@ -152,6 +154,11 @@ class Parts:
         from .v1.differences import Differences
 
         return Differences(self.images, self.materialise)
+
+    def roots(self, driver: str) -> Roots:
+        from .v1.roots import Roots
+
+        return Roots(self.disk, self.blobs, self.catalog, self.images, self.materialise, driver)
 
     @cached_property
     def tags(self) -> TagStore:

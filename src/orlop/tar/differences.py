@@ -46,16 +46,14 @@ def layer_of(changes: Sequence[Change], after: Tree) -> Tree:
     wanted = {change.path[1:] for change in changes if change.kind != "D"}
     moved = {inode for path, inode in after.walk() if path in wanted and inode.kind is not Kind.DIRECTORY}
     tree = Tree()
-    tree.root = _bare(after.root)
-    copies = {b"": tree.root}
+    tree.root, children = _bare(after.root)
+    copies = {b"": children}
 
     def directory(path: bytes) -> dict[bytes, Inode]:
         if path not in copies:
             parent, _, name = path.rpartition(b"/")
-            copies[path] = directory(parent)[name] = _bare(originals[path])
-        children = copies[path].children
-        assert children is not None
-        return children
+            directory(parent)[name], copies[path] = _bare(originals[path])
+        return copies[path]
 
     originals = {path: inode for path, inode in after.walk() if inode.kind is Kind.DIRECTORY}
     for path, inode in after.walk():
@@ -105,8 +103,10 @@ def _add_parents(path: bytes, found: dict[bytes, Change]) -> None:
         parent = parent.rpartition(b"/")[0]
 
 
-def _bare(directory: Inode) -> Inode:
-    """A directory without what is in it."""
+def _bare(directory: Inode) -> tuple[Inode, dict[bytes, Inode]]:
+    """A directory without what is in it, and where to put something."""
     copy = Inode(Kind.DIRECTORY, directory.mode, directory.layer)
     copy.uid, copy.gid, copy.mtime_ns, copy.xattrs = directory.uid, directory.gid, directory.mtime_ns, directory.xattrs
-    return copy
+    children: dict[bytes, Inode] = {}
+    copy.children = children
+    return copy, children

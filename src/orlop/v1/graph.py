@@ -37,6 +37,7 @@ from .temporary import TemporaryArchive
 
 if TYPE_CHECKING:
     from .differences import Differences
+    from .roots import Roots
 
 __all__ = ["Graph", "Node"]
 _INDEX_BYTES = 4 << 30
@@ -58,9 +59,11 @@ class Graph:
         chains: Chains,
         entries: Entries,
         differences: Callable[[], Differences],
+        roots: Callable[[str], Roots],
     ) -> None:
-        """`differences`: needs much more of the store than the rest."""
+        """`differences`, `roots`: need much more of the store than the rest."""
         self._differences = differences
+        self._roots = roots
         self._disk = disk
         self._locks = locks
         self._session = session
@@ -165,6 +168,10 @@ class Graph:
     def differences(self) -> Differences:
         """Of any two images of the store."""
         return self._differences()
+
+    def roots(self, driver: str) -> Roots:
+        """Writable roots over images, by "erofs", "overlay" or "directory"."""
+        return self._roots(driver)
 
     def temporary_archive(self, node: Node, job: Job) -> TemporaryArchive:
         """The same set aside in a file of its own, that is gone once it is read to its end."""
