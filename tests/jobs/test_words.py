@@ -27,6 +27,10 @@ USAGES = {
     "history": ("Usage: history IMAGE", (0, 2)),
     "images": ("usage: images", (1,)),
     "viz": ("usage: viz", (1,)),
+    "pull": ("Usage: pull IMAGE [TAG]", (0, 3)),
+    "push": ("Usage: push IMAGE", (0, 2)),
+    "search": ("Usage: search TERM", (0, 2)),
+    "auth": ("Usage: auth", (1,)),
 }
 MISSING = ("image_inspect", "image_tarlayer", "image_delete", "history")
 

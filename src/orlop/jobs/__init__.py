@@ -1,6 +1,7 @@
 """Docker's engine jobs on a store: the functions, typed, and the handlers that give them their old words."""
 
 NAMES = (
+    "auth",
     "commands",
     "history",
     "image_delete",
@@ -13,6 +14,9 @@ NAMES = (
     "images",
     "import",
     "load",
+    "pull",
+    "push",
+    "search",
     "tag",
     "viz",
 )

@@ -11,14 +11,19 @@ from typing import Any
 
 from ..engine.engine import Engine
 from ..engine.env import Env
+from ..engine.format import StreamFormatter
 from ..engine.job import Job, Status
 from ..engine.streams import Sink
 from ..engine.table import Table
 from ..job import Job as Work
 from ..store import Store
 from ..v1 import archive, describe
+from ..v1.pools import Pools
 from . import images
 from .archives import import_image, load
+from .pulling import pull
+from .pushing import push
+from .registries import Asking, authenticate, describe_found, search
 
 
 def make_engine(store: Store, *, work: Work | None = None, log: Sink | None = None) -> Engine:
@@ -34,6 +39,7 @@ class _Handlers:
     def __init__(self, store: Store, work: Work) -> None:
         self._store = store
         self._work = work
+        self._pools = Pools()
         self.table: Mapping[str, Callable[[Job], int]] = {
             "image_set": self.image_set,
             "image_tag": self.image_tag,
@@ -48,6 +54,10 @@ class _Handlers:
             "history": self.history,
             "images": self.images,
             "viz": self.viz,
+            "pull": self.pull,
+            "push": self.push,
+            "search": self.search,
+            "auth": self.auth,
         }
 
     def image_set(self, job: Job) -> int:
@@ -142,6 +152,38 @@ class _Handlers:
         graph, tags = self._store.graph, self._store.tags
         job.print(describe.drawing(graph.nodes(), tags.by_id()))
         return Status.OK
+
+    def pull(self, job: Job) -> int:
+        if len(job.args) not in (1, 2):
+            return job.error(f"Usage: {job.name} IMAGE [TAG]")
+        name, tag = (*job.args, "")[:2]
+        asking, form = Asking.read(job.env), _form(job)
+        pull(self._store, self._pools, name, tag, asking, form, job.stdout, work=self._work)
+        return Status.OK
+
+    def push(self, job: Job) -> int:
+        if len(job.args) != 1:
+            return job.error(f"Usage: {job.name} IMAGE")
+        asking, form = Asking.read(job.env), _form(job)
+        push(self._store, self._pools, job.args[0], job.env.get("tag"), asking, form, job.stdout, work=self._work)
+        return Status.OK
+
+    def search(self, job: Job) -> int:
+        if len(job.args) != 1:
+            return job.error(f"Usage: {job.name} TERM")
+        found = search(self._store, job.args[0], Asking.read(job.env), work=self._work)
+        job.stdout.write(_list([describe_found(each) for each in found]))
+        return Status.OK
+
+    def auth(self, job: Job) -> int:
+        if job.args:
+            return job.error(f"Usage: {job.name}")
+        job.print(authenticate(self._store, Asking.read(job.env), work=self._work) + "\n")
+        return Status.OK
+
+
+def _form(job: Job) -> StreamFormatter:
+    return StreamFormatter(json=job.env.get_bool("json"))
 
 
 def _env(fields: Mapping[str, Any]) -> Env:

@@ -129,10 +129,17 @@ def push(
 
 
 def push_image(
-    uploads: V1Uploads, graph: Graph, identity: ImageId, endpoint: str, tokens: Sequence[str], *, job: Job
+    uploads: V1Uploads,
+    graph: Graph,
+    identity: ImageId,
+    endpoint: str,
+    tokens: Sequence[str],
+    *,
+    watch: PushWatch | None = None,
+    job: Job,
 ) -> bool:
     """One image alone, as `docker push ID` did. Whether it was sent."""
-    pushing = _Push(uploads, graph, tokens, PushLog(job), job)
+    pushing = _Push(uploads, graph, tokens, watch or PushLog(job), job)
     pushing.image(graph.get(identity), endpoint)
     return bool(pushing.checksums)
 

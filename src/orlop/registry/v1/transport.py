@@ -51,6 +51,7 @@ class Transport:
     def __init__(self, host: str, client: Client, allowed: Collection[str] = ()) -> None:
         self.host = _MACHINES.get(host, host)
         self.client = client
+        self.meta: tuple[tuple[str, str], ...] = ()  # headers of the user's, sent with everything
         self._allowed = frozenset(allowed)
         self._lock = threading.Lock()
         self._cookies: dict[str, dict[str, str]] = {}
@@ -124,7 +125,7 @@ class Transport:
     ) -> Response:
         """A request to the index, with the user's name and password if there are any."""
         basic = self.client.credential(self.host, repository).basic
-        fields = [*headers, *self._cookie(self.host)]
+        fields = [*headers, *self.meta, *self._cookie(self.host)]
         answer = self.client.request(
             self.host, method, path, headers=fields, repository=repository, body=body, authorization=basic, job=job
         )
@@ -153,7 +154,7 @@ class Transport:
         else:
             for token in tokens:
                 self.client.remember(host, token)
-        fields = [*headers, *self._cookie(host)]
+        fields = [*headers, *self.meta, *self._cookie(host)]
         answer = self.client.request(
             host, method, path, headers=fields, body=body, authorization=authorization, job=job
         )
