@@ -99,14 +99,33 @@ def test_X03_what_two_images_say_of_one_ID_is_a_conflict(store: Store, tmp_path:
     assert [node.image.comment for node in store.graph.chain(B)] == ["another", ""]
 
 
-@pytest.mark.parametrize(
-    "history", [[], [{"created_by": "one"}], [{"empty_layer": True}] * 2, [{"dev.orlop.v1": "{}"}] * 2]
-)
-def test_X03_a_history_that_does_not_fit_is_made_up(store: Store, tmp_path: Path, history: list[object]) -> None:
+def claims(*raws: str) -> list[object]:
+    return [{"dev.orlop.v1": raw} for raw in raws]
+
+
+HISTORIES: dict[str, list[object]] = {
+    "none": [],
+    "too short": [{"created_by": "one"}],
+    "only empty steps": [{"empty_layer": True}] * 2,
+    "no ID": claims("{}", "{}"),
+    "one ID twice": claims(f'{{"id":"{A}"}}', f'{{"id":"{A}","parent":"{A}"}}'),
+    "a cycle": claims(f'{{"id":"{A}","parent":"{B}"}}', f'{{"id":"{B}","parent":"{A}"}}'),
+    "a foreign parent": claims(f'{{"id":"{A}"}}', f'{{"id":"{B}","parent":"{C}"}}'),
+    "no parent": claims(f'{{"id":"{A}"}}', f'{{"id":"{B}"}}'),
+    "a path": claims('{"id":"../../x"}', f'{{"id":"{B}","parent":"../../x"}}'),
+    "half of it": [*claims(f'{{"id":"{A}"}}'), {"created_by": "docker build"}],
+    "no text": [{"dev.orlop.v1": {"id": A}}, {"dev.orlop.v1": 5}],
+}
+
+
+@pytest.mark.parametrize("name", HISTORIES)
+def test_PA18_a_history_that_is_no_chain_is_not_believed(store: Store, tmp_path: Path, name: str) -> None:
     layers = [make_layer({"x": b"1"}), make_layer({"y": b"2"})]
-    name = pulled(store, tmp_path, make_image(layers, config={"history": history}))
-    chain = store.graph.chain(store.tags.lookup(name).image.id)
-    assert [node.diff_id for node in chain] == list(store.image(name).config.diff_ids)
+    image = pulled(store, tmp_path, make_image(layers, config={"history": HISTORIES[name]}))
+    chain = store.graph.chain(store.tags.lookup(image).image.id)
+    assert [node.diff_id for node in chain] == list(store.image(image).config.diff_ids)
+    assert {A, B, C}.isdisjoint(store.graph.nodes())
+    assert store.graph.adopt(store.image(image), job=JOB) == chain[-1].image.id
 
 
 def odd_chain(store: Store) -> list[ImageId]:
