@@ -45,8 +45,9 @@ bench: packages-test $(VENV)/dev  ## Time the main job against podman, container
 	@mkdir -p .cache
 	@$(PY) -m bench.run $(ROUNDS)
 
-hazards: $(VENV)/dev  ## Write down which tests see to which known hazard
+hazards: $(VENV)/dev  ## Write down which tests see to which known hazard, and to what the seed systems did
 	@$(PY) -m tests.house.hazards
+	@$(PY) -m tests.house.lineage
 
 clean:  ## Remove what the other targets made here
 	rm -rf $(VENV) .cache dist .mypy_cache .ruff_cache .hypothesis .import_linter_cache
