@@ -75,6 +75,19 @@ class Fetching:
             name, _ = _name(location, source)
             return self._parts.transfer.plan(source, location.asked, name, self._choice(platform), job)
 
+    def tags(self, location: Location, job: Job) -> Iterator[str]:
+        """Of a repository, in the order of its source; asked for as they are taken."""
+        if location.transport == "v1" and location.reference is not None:
+            with self.fetcher(location.reference.host) as fetcher:
+                yield from fetcher.find(location.reference.repository, job=job).tags
+            return
+        with self._source(location, job) as source:
+            if not isinstance(source, Lists):
+                raise Unsupported(f"{location}: cannot list its tags")
+            for tag in source.tags():
+                job.check()
+                yield tag
+
     def fetch(self, source: str, *, quota: int | None, job: Job) -> Fetched:
         """By scheme, as Garden did: a path is a directory of this machine; `docker://[host]/path[#tag]` a registry,
         which is asked for the version that it speaks; `v1://host/path[:tag]` one of version 1 for sure.

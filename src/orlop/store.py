@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from . import graph
 from .disk.disk import Disk
-from .errors import NoSpace, NotFound, Unsupported
+from .errors import NoSpace, NotFound
 from .house import open_house
 from .images import Image, Listed
 from .job import Job
@@ -22,7 +22,7 @@ from .model.platform import Platform
 from .model.reference import Location
 from .model.v1_names import is_reserved
 from .parts import Parts
-from .ports import Lists, Readable, Source
+from .ports import Readable, Source
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -152,14 +152,7 @@ class Store:
 
     def remote_tags(self, repository: str, *, job: Job | None = None) -> Iterator[str]:
         """Tags of a repository (or layout, or archive) at its source, paged lazily."""
-        job = job or self._job()
-        location = Location.parse(repository)
-        with self._source(location, job) as source:
-            if not isinstance(source, Lists):
-                raise Unsupported(f"{location}: cannot list its tags")
-            for tag in source.tags():
-                job.check()
-                yield tag
+        return self._fetching.tags(Location.parse(repository), job or self._job())
 
     # -- look ----------------------------------------------------------------------------------------------
 

@@ -178,6 +178,15 @@ def test_T15_all_tags_are_found_at_once_and_what_has_no_tag_is_not_fetched(tmp_p
         assert registry.index.asked("layer") == [base.id, one.id, two.id]
 
 
+def test_R04_the_tags_of_a_repository_are_listed_as_those_of_any_other(tmp_path: Path) -> None:
+    image = made("image")
+    tags = {"one": image.id, "two": image.id}
+    with Version1([image], tags=tags, endpoints=1) as registry, store_for(tmp_path, registry.network()) as store:
+        assert list(store.remote_tags(f"v1://{registry.index.host}/library/app")) == ["one", "two"]
+        with pytest.raises(NotFound, match="repository not found"):
+            list(store.remote_tags(f"v1://{registry.index.host}/library/none"))
+
+
 def test_T15_whoever_watches_is_told_of_each_step_in_order(tmp_path: Path) -> None:
     images = made_chain(2)
     told: list[tuple[str, ...]] = []
