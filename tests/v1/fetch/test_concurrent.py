@@ -15,7 +15,7 @@ from orlop.job import Job
 from orlop.store import Store
 from orlop.v1.fetch import RepositoryFetcher
 from tests.support.lying import Answer, Handler, Seen, cut_after
-from tests.support.stores import opened, start_python
+from tests.support.stores import kill, opened, start_python
 from tests.support.version1 import DEAD, Version1, fast_client, made, made_chain
 
 from .conftest import MakeFetcher
@@ -153,3 +153,33 @@ def test_F08_different_layers_come_at_once(fetcher: MakeFetcher) -> None:
             assert get.fetch("app", "two", job=Job()).id == two.id
             other.set()
             assert first.result(60).id == one.id
+
+
+def test_F10_a_fetch_that_is_killed_in_a_layer_leaves_nothing_and_nobody_waiting(tmp_path: Path) -> None:
+    images = made_chain(2)
+    with opened(tmp_path / "store"):
+        pass
+    with Version1(images, endpoints=2) as registry:
+        begun, over = threading.Event(), threading.Event()
+        path = f"/v1/images/{images[1].id}/layer"
+
+        def hang(request: Seen) -> Answer:
+            begun.set()
+            assert over.wait(120)
+            return Answer(404)
+
+        first, second = registry.endpoints
+        first.instead(path, hang)
+        process = start_python(_FETCH, tmp_path / "store", registry.index.host, first.host, second.host)
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+        assert begun.wait(120)
+        kill(process)
+        with opened(tmp_path / "store") as store, fast_client(registry.network()) as client:
+            assert set(store.graph.nodes()) == {images[0].id}
+            get = RepositoryFetcher(registry.session(client), store.graph)
+            assert get.fetch("app", job=Job()).id == images[1].id
+            assert store.fsck().findings == ()
+        over.set()
+        assert registry.asked("layer").count(images[0].id) == 1

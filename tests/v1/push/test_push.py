@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,7 +19,7 @@ from orlop.settings import Network
 from orlop.store import Store
 from orlop.v1.fetch import RepositoryFetcher
 from orlop.v1.push import PushWatch, V1Pushed, push
-from tests.support.images import compress
+from tests.support.images import compress, make_layer
 from tests.support.lying import Answer, Lying, Seen
 from tests.support.serving import serve_store
 from tests.support.stores import opened
@@ -200,6 +201,20 @@ def test_T16_a_refused_part_ends_the_push_without_a_tag(
     with pytest.raises(error, match=text):
         send(registry.server.host, [image], {"latest": image.id})
     assert registry.tags == {}
+
+
+def test_T16_a_layer_whose_connection_breaks_is_sent_again_and_its_checksum_is_right(store: Store) -> None:
+    content = make_layer({"big": random.Random(3).randbytes(1 << 20)})
+    image = made("image", layer=content)
+    store.graph.register(V1Image.read(image.raw), io.BytesIO(content), job=Job())
+    with Lying() as server:
+        registry = Taking(server)
+        registry.instead(f"/v1/images/{image.id}/layer", Answer(raw=b"", reset=True), Answer(503))
+        with fast_client(Network(insecure=frozenset({server.host}), timeout=10.0, retries=3)) as client:
+            uploads = V1Uploads(V1Session(server.host, client))
+            push(uploads, store.graph, "app", {"latest": ImageId(image.id)}, job=Job())
+        assert len(server.asked(f"/v1/images/{image.id}/layer")) == 3
+        assert registry.images[image.id].layer == content
 
 
 def test_T16_an_unknown_image_is_not_announced(registry: Taking, send: Push) -> None:
