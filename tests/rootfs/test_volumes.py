@@ -87,6 +87,15 @@ def test_F16_EX03_links_lead_where_they_would_inside_and_never_out(root: Path, l
     assert (root / expected.format(outside=str(outside).lstrip("/"))).is_dir()
 
 
+def test_F16_EX03_an_absolute_link_deep_inside_starts_at_the_root(root: Path) -> None:
+    (root / "a" / "b" / "c").mkdir(parents=True)
+    (root / "a" / "b" / "c" / "link").symlink_to("/inside")
+    make_volumes(root, ["/a/b/c/link/x", "/a/b/c/link/../y"])
+    assert (root / "inside" / "x").is_dir()
+    assert (root / "y").is_dir()
+    assert list((root / "a").iterdir()) == [root / "a" / "b"]
+
+
 def test_F16_dots_do_not_climb_out(root: Path) -> None:
     make_volumes(root, ["/../../outside/x", "a/../../outside/y"])
     assert list((root.parent / "outside").iterdir()) == []

@@ -118,7 +118,8 @@ class Authenticator:
     def remember(self, secret: str) -> None:
         """Another one to be kept out of messages."""
         with self._lock:
-            self._issued.append(secret)
+            if secret not in self._issued:
+                self._issued.append(secret)
 
     def has(self, key: tuple[str, ...]) -> bool:
         """Whether there is a token for it that will hold for a while."""

@@ -121,9 +121,15 @@ def test_R06_a_connection_that_ends_too_early_without_a_length_is_no_end(read: R
     assert read(short, ranged()) == (CONTENT, ["", REST])
 
 
-def test_R06_after_five_failures_it_is_given_up(read: Read) -> None:
-    with pytest.raises(Unavailable):
-        read(CUT, cut_after(ranged(), 10), retries=9)
+def test_R06_after_five_failures_it_is_given_up(session: MakeSession) -> None:
+    with Version1([IMAGE]) as registry:
+        registry.index.server.on(PATH, CUT, cut_after(ranged(), 10))
+        got, job = session(registry, retries=0), Job(retries=9)
+        with pytest.raises(Unavailable):
+            with got.layer(ImageId(IMAGE.id), registry.index.host, (), len(CONTENT), job=job) as body:
+                while body.read(10_000):
+                    pass
+        assert len(registry.index.server.asked(PATH)) == 6
 
 
 def test_R06_a_cut_does_not_count_once_a_mebibyte_has_come(session: MakeSession) -> None:

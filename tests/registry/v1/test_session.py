@@ -276,6 +276,18 @@ def test_R03_what_a_registry_says_is_shown_without_the_token(registry: Version1,
     assert "c4fe" not in str(caught.value)
 
 
+def test_R03_a_token_is_in_no_error_of_the_client_s_either(registry: Version1, session: MakeSession) -> None:
+    """CR10: here in the place that it redirects to."""
+    got = session(registry)
+    data = got.repository_data("app", job=JOB)
+    image = ImageId(registry.tags["latest"])
+    registry.endpoints[0].server.on(f"/v1/images/{image}/json", Answer(302, b"", (("Location", f"http://{TOKEN}/"),)))
+    with pytest.raises(Invalid) as caught:
+        got.image_json(image, data.endpoints[0], data.tokens, job=JOB)
+    assert "malformed URL" in caught.value.message
+    assert "c4fe" not in str(caught.value)
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_R03_a_refusal_asks_for_a_login(registry: Version1, session: MakeSession, status: int) -> None:
     registry.index.server.on("/v1/repositories/library/app/images", Answer(status, b'{"error": "no"}'))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 
 from orlop.errors import Cancelled, Denied, Error, NoSpace, NotFound, Unavailable
 from orlop.job import Event, Job
 from orlop.store import Store
 from orlop.v1.fetch import patiently
+from orlop.v1.quota import Limited, Quota
 from tests.support.lying import Answer
 from tests.support.version1 import Version1, made_chain
 
@@ -95,3 +98,12 @@ def test_F17_a_layer_is_charged_once_though_two_endpoints_gave_it(fetcher: MakeF
         registry.endpoints[0].dead_after = 2
         fetched = fetcher(registry, retries=0).fetch("app", quota=size, job=Job(retries=0))
     assert fetched.fetched == size
+
+
+def test_F17_of_a_layer_that_is_too_large_one_byte_more_is_read_and_no_other() -> None:
+    source = io.BytesIO(bytes(1000))
+    layer = Limited(source, Quota(100), lambda done: None)
+    assert len(layer.read(60)) == 60
+    with pytest.raises(NoSpace, match="layer size exceeds image quota"):
+        layer.read(1000)
+    assert source.tell() == 101
