@@ -6,8 +6,9 @@ import stat
 from dataclasses import dataclass
 
 from . import graph
-from .blobs.derived import KINDS, DerivedFiles
+from .blobs.derived import KINDS, DerivedFiles, digest_of
 from .blobs.local import LocalBlobs, place
+from .blobs.partial import Partials
 from .catalog.names import INDEX, Names
 from .disk.disk import Disk
 from .errors import Damaged, Error, Invalid, NotFound
@@ -45,19 +46,22 @@ class Usage:
     blobs: int
     blob_bytes: int
     derived_bytes: int
+    partials: int
     partial_bytes: int
     free_bytes: int
 
 
 def usage(disk: Disk, blobs: LocalBlobs, images: int) -> Usage:
     """Counts what is there now; `images` names."""
+    half_done = [name for name in Partials(disk).names() if digest_of(name)]
     sizes = [blobs.size(digest) or 0 for digest in blobs.digests()]
     return Usage(
         images=images,
         blobs=len(sizes),
         blob_bytes=sum(sizes),
         derived_bytes=disk.space("derived"),
-        partial_bytes=disk.space("partial"),
+        partials=len(half_done),
+        partial_bytes=sum(disk.space(f"partial/{name}") for name in half_done),
         free_bytes=disk.free(),
     )
 

@@ -7,14 +7,13 @@ everybody else from starting to rely on something.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from . import graph
 from .blobs.derived import KINDS, DerivedFiles, digest_of
 from .blobs.local import LocalBlobs
-from .blobs.partial import Partials
+from .blobs.partial import Partials, is_fresh, log
 from .blobs.unfinished import Unfinished
 from .catalog.names import Names
 from .catalog.sqlite import SqliteCatalog
@@ -40,6 +39,7 @@ class Collected:
     derived: int  # derived files removed
     partials: int  # half-done downloads removed
     bytes: int  # freed
+    kept: int = 0  # bytes that only pulls which were cut keep, for a day
     stopped: str = ""  # why not all of it went, of a removal whose name is gone all the same
 
 
@@ -94,39 +94,35 @@ class Collect:
         with self._locks.exclusive():
             needed = self._needed(job)
             among, grace = None if only is None else set(only), 0 if partials else _PARTIAL_GRACE
-            if among is None:  # who removes an image wants it gone
-                unfinished = self._unfinished.needed(grace)
-                needed.blobs |= unfinished
-                needed.derived |= unfinished
+            # who removes an image wants it gone
+            cut = self._unfinished.needed(grace) if among is None else set()
+            only_cut, cut_derived = cut - needed.blobs, cut - needed.derived
+            needed.blobs |= cut
+            needed.derived |= cut
             blobs = [
                 digest
                 for digest in self._blobs.digests()
                 if digest not in needed.blobs and (among is None or digest in among)
             ]
             kept = needed.used if derived else needed.derived
-            files = [
-                (kind, digest)
-                for kind in KINDS
-                for digest in self._derived.digests(kind)
-                if digest not in kept and (among is None or digest in among)
-            ]
-            stale = [] if among is not None else self._stale_partials(needed, grace)
-            freed = sum(self._blobs.size(digest) or 0 for digest in blobs)
-            freed += sum(self._disk.space(f"derived/{kind}/{_file(digest)}") for kind, digest in files)
-            freed += sum(self._disk.space(f"partial/{name}") for name in stale)
+            files = [file for file in self._files() if file[1] not in kept and (among is None or file[1] in among)]
+            stale, fresh = self._half_done(needed, only_cut, grace) if among is None else ([], [])
+            freed = self._space(blobs, files, stale)
+            waiting = [] if derived else [file for file in self._files() if file[1] in cut_derived]
+            left = self._space(only_cut, waiting, fresh)
             if not dry_run:
                 for digest in blobs:
                     self._blobs.delete(digest)
                 self._derived.discard(files)
-                for name in stale:
-                    self._partials.remove(name)
                 if among is None:
                     self._unfinished.clear(grace)
+                    for name in stale:
+                        self._partials.remove(name)
                     self._materialise.clear()
                     self._locks.clear()
         if blobs and not dry_run:
             self._catalog.forget(blobs)
-        return Collected(tuple(blobs), len(files), len(stale), freed)
+        return Collected(tuple(blobs), len(files), len(stale), freed, left)
 
     def remove(self, images: Images, reference: str, job: Job) -> Collected:
         """Remove a name, and what nothing else needs. See `Store.remove`."""
@@ -198,19 +194,29 @@ class Collect:
         except Damaged as error:
             raise Damaged(error.message, hint="run `orlop fsck`, then pull that image again") from error
 
-    def _stale_partials(self, needed: _Needed, grace: float) -> list[str]:
-        stale = []
+    def _half_done(self, needed: _Needed, only_cut: set[Digest], grace: float) -> tuple[list[str], list[str]]:
+        """The half-done downloads to remove, and those that are kept only for a while."""
+        stale: list[str] = []
+        fresh: list[str] = []
         for name in self._partials.names():
-            if (digest := digest_of(name)) is None:
-                continue  # a stray file, not ours to remove
-            if digest in needed.leases:
-                continue
-            found = self._disk.status(f"partial/{name}/extents")
-            fresh = found is not None and grace > 0 and time.time() - found.st_mtime <= grace
+            digest = digest_of(name)
+            if digest is None or digest in needed.leases:
+                continue  # a stray file, not ours to remove, or in hand
+            wanted = digest in needed.blobs or is_fresh(self._disk, log(digest), grace)
             # with the blob there it was finished, but its process did not come to clearing it away
-            if self._blobs.size(digest) is not None or (digest not in needed.blobs and not fresh):
+            if self._blobs.size(digest) is not None or not wanted:
                 stale.append(name)
-        return stale
+            elif digest in only_cut or digest not in needed.blobs:
+                fresh.append(name)
+        return stale, fresh
+
+    def _files(self) -> list[tuple[str, Digest]]:
+        return [(kind, digest) for kind in KINDS for digest in self._derived.digests(kind)]
+
+    def _space(self, blobs: Iterable[Digest], files: Iterable[tuple[str, Digest]], partials: Iterable[str]) -> int:
+        total = sum(self._blobs.size(digest) or 0 for digest in blobs)
+        total += sum(self._disk.space(f"derived/{kind}/{_file(digest)}") for kind, digest in files)
+        return total + sum(self._disk.space(f"partial/{name}") for name in partials)
 
 
 def _file(digest: Digest) -> str:

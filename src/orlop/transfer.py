@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from . import graph
@@ -19,7 +20,7 @@ from .disk.session import Lease, Session
 from .errors import Cancelled, Error, NoSpace, Unsupported
 from .graph import Choice, Leaf, Plan
 from .images import Images, check_name
-from .intake import Intake, Taken
+from .intake import WRONG, Intake, Taken
 from .job import Event, Job, beside, run_all
 from .model.descriptor import Descriptor
 from .model.digest import Digest
@@ -108,19 +109,27 @@ class Transfer:
     def _execute(self, source: Source, plan: Plan, name: str, started: float, *, prepare: bool, job: Job) -> Pulled:
         root = plan.root
         self._announce(plan, prepare=prepare, job=job)
-        if not all(self._there(leaf.descriptor) for leaf in plan.leaves):
-            self._unfinished.begin(plan.digests)
-        taken = self._take(source, plan.leaves, prepare=prepare, job=job)
-        # the disk has time for the one while the other is worked out
-        with beside(job, lambda child: self._prepare_mounts(plan, child) if prepare else None):
-            self._keep(source, plan, name)
-        self._unfinished.end(plan.digests)
+        with self._listed(plan.digests):
+            taken = self._take(source, plan.leaves, plan.digests, prepare=prepare, job=job)
+            # the disk has time for the one while the other is worked out
+            with beside(job, lambda child: self._prepare_mounts(plan, child) if prepare else None):
+                self._keep(source, plan, name)
         manifests = tuple(document.digest for document in plan.documents if not document.is_index)
         small = sum(len(raw) for _, raw in plan.configs) + sum(len(document.raw) for document in plan.documents)
         fetched = sum(item.fetched for item in taken)
         # whatever did not come over the wire was here: from before, from a try that was cut, by another process
         present = max(0, sum(leaf.descriptor.size for leaf in plan.leaves) - fetched)
         return Pulled(name, root.digest, manifests, fetched + small, present, time.monotonic() - started)
+
+    @contextmanager
+    def _listed(self, digests: Sequence[Digest]) -> Iterator[None]:
+        """Of a pull that is cut, what it had finished is kept for a next try; not of an image that is refused."""
+        try:
+            yield
+        except WRONG:
+            self._unfinished.end(digests)
+            raise
+        self._unfinished.end(digests)
 
     def _keep(self, source: Source, plan: Plan, name: str) -> None:
         """All blobs are there: now the documents, children first, the catalog, and the name last."""
@@ -153,13 +162,20 @@ class Transfer:
         requests = plan.requests - len(plan.leaves) + len(missing)
         return Planned(name, root.digest, kept, present, requests)
 
-    def _take(self, source: Source, leaves: Sequence[Leaf], *, prepare: bool, job: Job) -> list[Taken]:
+    def _take(
+        self, source: Source, leaves: Sequence[Leaf], needed: Sequence[Digest], *, prepare: bool, job: Job
+    ) -> list[Taken]:
+        """Take in `leaves`, keeping the list of all that is `needed` as new as the last of them that ended."""
         taken: list[Taken] = []
         guard = threading.Lock()
+        if listed := not all(self._intake.ready(leaf, prepare=prepare) for leaf in leaves):
+            self._unfinished.begin(needed)
 
         def task(leaf: Leaf) -> Callable[[Job], None]:
             def run(child: Job) -> None:
                 result = self._intake.take(source, leaf, prepare=prepare, job=child)
+                if listed:
+                    self._unfinished.begin(needed)
                 with guard:
                     taken.append(result)
 
@@ -198,18 +214,21 @@ class Transfer:
 
         layers = [Descriptor(DOCKER_LAYER_GZIP, digest, source.size(digest)) for digest in legacy.layers_of(root.raw)]
         unique = {layer.digest: layer for layer in layers}
-        lease.rely_on([root.digest, *unique])
+        needed = [root.digest, *unique]
+        lease.rely_on(needed)
         job.progress(Event("plan", root.digest, total=sum(layer.size for layer in unique.values()), count=len(unique)))
-        taken = self._take(source, [Leaf(layer) for layer in unique.values()], prepare=False, job=job)
-        diff_ids = {digest: self._intake.discover(layer, job=job) for digest, layer in unique.items()}
-        config, manifest = legacy.convert(root.raw, [(layer, diff_ids[layer.digest]) for layer in layers])
-        config_digest = Digest.of(config)
-        lease.rely_on([config_digest, manifest.digest, *diff_ids.values()])
-        self._blobs.put(config_digest, config)
-        for document in (root, manifest):
-            self._blobs.put(document.digest, document.raw)
-        facts: Facts = graph.facts_of(manifest, graph.image_of(manifest, config))
-        self._catalog.add([facts])
-        self._images.name(Tagged(name, manifest.descriptor, source.origin, original=root.digest))
+        with self._listed(needed):
+            leaves = [Leaf(layer) for layer in unique.values()]
+            taken = self._take(source, leaves, needed, prepare=False, job=job)
+            diff_ids = {digest: self._intake.discover(layer, job=job) for digest, layer in unique.items()}
+            config, manifest = legacy.convert(root.raw, [(layer, diff_ids[layer.digest]) for layer in layers])
+            config_digest = Digest.of(config)
+            lease.rely_on([config_digest, manifest.digest, *diff_ids.values()])
+            self._blobs.put(config_digest, config)
+            for document in (root, manifest):
+                self._blobs.put(document.digest, document.raw)
+            facts: Facts = graph.facts_of(manifest, graph.image_of(manifest, config))
+            self._catalog.add([facts])
+            self._images.name(Tagged(name, manifest.descriptor, source.origin, original=root.digest))
         fetched = sum(item.fetched for item in taken) + len(root.raw)
         return Pulled(name, manifest.digest, (manifest.digest,), fetched, 0, time.monotonic() - started)

@@ -15,9 +15,12 @@ from typing import Any
 
 import pytest
 
+from orlop.blobs.partial import Partials
+from orlop.model.digest import Digest
 from tests.cli.conftest import IMAGE, INDEX
 from tests.support.command_line import Orlop
 from tests.support.images import make_image, make_layer, write_layout
+from tests.support.stores import parts
 
 
 def test_pull_prints_a_digest_a_line_and_nothing_else(orlop: Orlop, layout: Path) -> None:
@@ -218,13 +221,25 @@ def test_gc_frees_what_has_no_name(filled: Orlop) -> None:
     filled("untag", "debian:12")
     filled("untag", "ghcr.io/owner/tools:1")
     dry = filled("gc", "--dry-run", "--json").json()
-    assert list(dry) == ["removed", "derived", "partials", "bytes", "dryRun"]
+    assert list(dry) == ["removed", "derived", "partials", "bytes", "kept", "dryRun"]
     assert dry["dryRun"] is True
     assert filled("df", "--json").json()["blobs"] > 0
     done = filled("gc")
     assert sorted(done.lines) == sorted(dry["removed"])
     assert "freed " in done.err
     assert filled("df", "--json").json()["blobs"] == 0
+
+
+def test_gc_says_what_it_keeps_of_pulls_that_were_cut(filled: Orlop) -> None:
+    assert "pulls that were cut" not in filled("gc").err
+    digest = Digest.of(b"half" * 10)
+    with parts(filled.store) as (disk, _, _session), Partials(disk).open(digest, 40) as partial:
+        partial.write(0, b"half")
+    shown = filled("df", "--json").json()
+    assert (shown["partials"], filled("gc", "--json").json()["kept"]) == (1, shown["partialBytes"])
+    kept = filled("gc").err.splitlines()[-1]
+    assert kept.endswith(" kB of pulls that were cut are kept for a day; orlop gc --partials frees them")
+    assert "pulls that were cut" not in filled("gc", "--partials").err
 
 
 def test_fsck_tells_damage_and_exits_5(filled: Orlop) -> None:
@@ -248,7 +263,8 @@ def test_fsck_tells_damage_and_exits_5(filled: Orlop) -> None:
 
 def test_df_counts_bytes(filled: Orlop) -> None:
     shown = filled("df", "--json").json()
-    assert list(shown) == ["images", "blobs", "blobBytes", "derivedBytes", "partialBytes", "freeBytes"]
+    keys = ["images", "blobs", "blobBytes", "derivedBytes", "partials", "partialBytes", "freeBytes"]
+    assert list(shown) == keys
     assert shown["images"] == 2
     files = [path for path in (filled.store / "blobs/sha256").iterdir() if path.is_file()]
     assert shown["blobs"] == len(files)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from orlop.errors import Error, Mismatch
+from orlop.errors import Error, Mismatch, Unavailable
+from orlop.job import Job
 from orlop.model import legacy
 from orlop.model.media import DOCKER_SCHEMA1_SIGNED
 from tests.acceptance.conftest import skopeo
@@ -90,6 +91,25 @@ def test_it_is_pulled_when_served_as_json_with_the_digest_of_its_payload(
             _serve(server, raw, blobs, content_type, "sha256:" + "0" * 64)
             with pytest.raises(Mismatch, match=f"its bytes have digest {digest}, expected sha256:000"):
                 store.pull(f"{name}:1")
+
+
+@pytest.mark.peer
+def test_GC10_what_a_cut_pull_had_finished_is_kept(tmp_path: Path, signed: tuple[bytes, dict[str, bytes]]) -> None:
+    raw, blobs = signed
+    first, last = dict.fromkeys(legacy.layers_of(raw))
+    with Lying() as server, opened(tmp_path / "store", insecure=[server.host]) as store:
+        name = _serve(server, raw, blobs)
+        sized, whole = Answer(200, blobs[last]), blob(blobs[last])
+        server.on(f"/v2/app/blobs/{last}", lambda seen: sized if seen.method == "HEAD" else Answer(503))
+        with pytest.raises(Unavailable):
+            store.pull(f"{name}:1", job=Job(workers=1))
+        collected = store.gc()
+        assert collected.removed == ()
+        assert collected.kept >= len(blobs[first])
+        server.on(f"/v2/app/blobs/{last}", whole)
+        store.pull(f"{name}:1")
+        assert [seen.method for seen in server.asked(f"/v2/app/blobs/{first}")].count("GET") == 1
+        assert list((tmp_path / "store/partial").iterdir()) == []
 
 
 @pytest.mark.peer

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -266,6 +267,17 @@ class Partials:
     def remove(self, name: str) -> int:
         """Drop one; returns bytes freed."""
         return self._disk.remove_tree(f"partial/{name}")
+
+
+def log(digest: Digest) -> str:
+    """The file of a half-done download that is written with each piece that comes."""
+    return f"partial/{digest.algorithm}-{digest.encoded}/extents"
+
+
+def is_fresh(disk: Disk, name: str, grace: float) -> bool:
+    """Whether a file was written in the last `grace` seconds."""
+    found = disk.status(name)
+    return found is not None and grace > 0 and time.time() - found.st_mtime <= grace
 
 
 def _records(disk: Disk, name: str) -> list[tuple[int, int]]:

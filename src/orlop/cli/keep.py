@@ -27,6 +27,7 @@ def gc(app: App, dry_run: bool, derived: bool, partials: bool, as_json: bool) ->
                 "derived": collected.derived,
                 "partials": collected.partials,
                 "bytes": collected.bytes,
+                "kept": collected.kept,
                 "dryRun": dry_run,
             }
         )
@@ -38,6 +39,9 @@ def gc(app: App, dry_run: bool, derived: bool, partials: bool, as_json: bool) ->
         f"{verb} {output.size(collected.bytes)}: {output.count(len(collected.removed), 'blob')}, "
         f"{output.count(collected.derived, 'derived file')}, {output.count(collected.partials, 'half-done download')}"
     )
+    if collected.kept:
+        kept = output.size(collected.kept)
+        app.note(f"{kept} of pulls that were cut are kept for a day; orlop gc --partials frees them")
 
 
 @click.command(cls=Command)
@@ -90,6 +94,7 @@ def df(app: App, as_json: bool) -> None:
                 "blobs": usage.blobs,
                 "blobBytes": usage.blob_bytes,
                 "derivedBytes": usage.derived_bytes,
+                "partials": usage.partials,
                 "partialBytes": usage.partial_bytes,
                 "freeBytes": usage.free_bytes,
             }
@@ -101,7 +106,7 @@ def df(app: App, as_json: bool) -> None:
             ("images", str(usage.images), ""),
             ("blobs", str(usage.blobs), output.size(usage.blob_bytes)),
             ("ready to mount", "", output.size(usage.derived_bytes)),
-            ("half-done downloads", "", output.size(usage.partial_bytes)),
+            ("half-done downloads", str(usage.partials), output.size(usage.partial_bytes)),
             ("free on this disk", "", output.size(usage.free_bytes)),
         ],
     )
