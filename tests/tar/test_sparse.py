@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import subprocess
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -215,6 +216,44 @@ def test_PA05_sparse_members_of_a_layer_are_bounded_together() -> None:
     assert len(listed(tar(crowd, crowd))) == 2
     with pytest.raises(Unsafe, match="segments"):
         listed(tar(crowd, crowd, crowd))
+
+
+def test_RX01_bytes_in_pages_of_their_own_are_refused_as_a_bomb() -> None:
+    count = 262_139
+    scattered = [n for at in range(count) for n in (at * PAGE, 1)]
+    bomb = tar(one([count, *scattered], b"x" * count, count * PAGE))
+    assert len(bomb) < 4 << 20
+    with pytest.raises(Unsafe, match="refused as a bomb"):
+        listed(bomb)
+    # over many members it is the same
+    few = [old([(at * PAGE, 1) for at in range(64)], 64 * PAGE, b"x" * 64)] * 800
+    with pytest.raises(Unsafe, match="refused as a bomb"):
+        listed(tar(*few))
+
+
+def test_RX01_the_smallest_segments_of_gnu_tar_are_no_bomb() -> None:
+    count = 1 << 15
+    scattered = [n for at in range(count) for n in (at * PAGE, BLOCK)]
+    assert len(listed(tar(one([count, *scattered], b"x" * BLOCK * count, count * PAGE)))) == 1
+    # segments in one page take it once
+    dense = [n for at in range(1 << 17) for n in (at * 2, 1)]
+    assert len(listed(tar(one([1 << 17, *dense], b"x" * (1 << 17), 1 << 18)))) == 1
+
+
+def test_PA05_a_large_map_takes_little_memory() -> None:
+    count = 262_139
+    text = b"".join(b"%d\n" % n for n in (count, *(n for at in range(count) for n in (at, 1))))
+    blocks = io.BytesIO(pad(text))
+    tracemalloc.start()
+    try:
+        numbers, size = sparse.read_map(lambda: blocks.read(BLOCK), "map")
+        sparse.check(numbers, count, count, "map")
+        sparse.Expansion().add(count, numbers, 0, "map")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (len(numbers), size) == (2 * count, len(pad(text)))
+    assert peak < 24 << 20
 
 
 def test_sparse_members_are_refused_where_nothing_takes_them_in() -> None:

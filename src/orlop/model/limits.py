@@ -56,10 +56,14 @@ TAR_EXTENSION_BYTES = 1 * MIB
 TAR_EXTENSION_FREE_BYTES = 1 * KIB
 TAR_EXTENSIONS_TOTAL_BYTES = 64 * MIB
 TAR_ENTRIES = 10_000_000
-# sparse members of one layer together (PA05): their segments, some 100 bytes of memory each, and their real sizes, for
+# sparse members of one layer together (PA05): their segments, some 40 bytes of memory each, and their real sizes, for
 # `export` writes the holes out.
 SPARSE_SEGMENTS = 1 << 18
 SPARSE_BYTES = 1 << 38
+# and the disk that they take (RX01): whole pages of 4,096 bytes for however little, at most this many times the tar up
+# to there, beyond a free first part. GNU tar's smallest segment is a block of 512 bytes.
+SPARSE_PAGES_RATIO = 8
+SPARSE_PAGES_FREE_BYTES = 64 * MIB
 # what a pull prepares for a mount: names of an image, and bytes of its tar indexes. A name takes 400 bytes of memory.
 READY_NAMES = 100_000
 READY_INDEX_BYTES = 16 * MIB

@@ -6,7 +6,8 @@ u32 number of entries n; then nine columns of n numbers (kind, mode, uid, gid, m
 major, minor), each one byte of `struct` type code (the narrowest of B H I Q, or q for times) and its
 values; then the names and the link targets, each u64 length and n strings with a NUL between; then for each entry
 with extended attributes u32 entry, u32 count, and per attribute u32 and u32 lengths, name, value.
-Offsets are the data's in the plain tar, so that a single file can be fetched by range.
+Offsets are the data's in the plain tar, so that a single file can be fetched by range; those of sparse members point
+behind it, to where their data stands once more with its holes, and the size of the tar is then with all of that.
 """
 
 from __future__ import annotations

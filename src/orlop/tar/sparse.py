@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from ..errors import Invalid, Unsafe, Unsupported
-from ..model.limits import LAYER_PLAIN_BYTES, SPARSE_BYTES, SPARSE_SEGMENTS
+from ..model.limits import (
+    LAYER_PLAIN_BYTES,
+    SPARSE_BYTES,
+    SPARSE_PAGES_FREE_BYTES,
+    SPARSE_PAGES_RATIO,
+    SPARSE_SEGMENTS,
+)
 from .header import BLOCK, number
 from .names import shown
 
@@ -22,12 +28,11 @@ BEHIND = LAYER_PLAIN_BYTES
 _PAGE = 4096
 _PREFIX = b"GNU.sparse."
 _NUMBER = re.compile(rb"[0-9]{1,19}")
+_BETWEEN_COMMAS = re.compile(rb"(?:\A|(?<=,))[^,]*")
 # where an old GNU header, and each block that continues it, have the map: (start, entries), then "more follows"
 _FIRST, _NEXT = (386, 4), (0, 21)
 _FIELD = 12
 _GNU = b"ustar  \0"
-
-Segment = tuple[int, int]  # offset in the member, bytes
 
 
 class Sparse(NamedTuple):
@@ -35,7 +40,9 @@ class Sparse(NamedTuple):
 
     name: bytes | None  # the real one, where the header's is made up
     size: int  # with holes
-    segments: Sequence[Segment] | None
+    # offset in the member, bytes, offset, bytes ...: as tuples, the largest map would take ten times the memory.
+    # Signed, for base-256 numbers may be negative; `check` refuses those.
+    segments: array[int] | None
 
 
 class Expansion:
@@ -43,10 +50,11 @@ class Expansion:
 
     def __init__(self) -> None:
         self.size = 0  # of all, holes included
+        self._pages = 0  # that hold data, and so take space on disk
         # where a piece stands in the tar, where it is to stand behind the tar, its bytes; and again
         self._pieces = array("Q")
 
-    def add(self, size: int, segments: Sequence[Segment], data: int, about: str) -> int:
+    def add(self, size: int, segments: array[int], data: int, about: str) -> int:
         """Make room for a member of `size` bytes whose `segments` stand in a row from offset `data` of the tar on;
         returns the offset for its entry. `Unsafe` beyond the limits of a layer."""
         if not size:
@@ -55,10 +63,17 @@ class Expansion:
         self.size += size + -size % _PAGE
         if self.size > SPARSE_BYTES:
             raise Unsafe(f"{about}: over {SPARSE_BYTES} bytes in the sparse members of one layer, holes included")
-        for offset, length in segments:
+        last = -1
+        for offset, length in _pairs(segments):
             if length:
                 self._pieces.extend((data, place + offset, length))
                 data += length
+                first, before = offset // _PAGE, last
+                last = (offset + length - 1) // _PAGE
+                self._pages += last - first + (first != before)
+        # a byte in a page of its own takes all of the page: a bomb, though nothing is compressed (RX01)
+        if self._pages * _PAGE > SPARSE_PAGES_FREE_BYTES + SPARSE_PAGES_RATIO * data:
+            raise Unsafe(f"{about}: sparse members take over {SPARSE_PAGES_RATIO} times the tar, refused as a bomb")
         if len(self._pieces) > 3 * SPARSE_SEGMENTS:
             raise Unsafe(f"{about}: over {SPARSE_SEGMENTS} segments in the sparse members of one layer")
         return BEHIND + place
@@ -94,10 +109,12 @@ def from_pax(found: Mapping[bytes, bytes], where: str) -> Sparse | None:
         if b"map" in records:
             raise Unsafe(f"{where}: sparse member with two maps; refused as ambiguous")
         return Sparse(name, size, None)
-    numbers = [_decimal(text, where) for text in records.get(b"map", b"").split(b",")]
+    text = records.get(b"map", b"")
+    _check_count((text.count(b",") + 1) // 2, where)
+    numbers = array("q", (_decimal(found[0], where) for found in _BETWEEN_COMMAS.finditer(text)))
     if len(numbers) != 2 * _decimal(records.get(b"numblocks", b""), where):
         raise Invalid(f"{where}: sparse map of {len(numbers)} numbers, expected two for each of its numblocks")
-    return Sparse(name, size, _pairs(numbers, where))
+    return Sparse(name, size, numbers)
 
 
 def from_old_header(header: bytes, more: Callable[[], bytes], where: str) -> Sparse:
@@ -106,46 +123,49 @@ def from_old_header(header: bytes, more: Callable[[], bytes], where: str) -> Spa
         raise Unsupported(f"{where}: sparse member that is not GNU's is not supported", hint="write it without holes")
     try:
         size = number(header[483:495])
-        numbers: list[int] = []
+        numbers = array("q")
         block, (start, entries) = header, _FIRST
         while True:
             end = start + 2 * _FIELD * entries
             for at in range(start, end, 2 * _FIELD):
                 if not block[at]:
                     break
-                numbers += number(block[at : at + _FIELD]), number(block[at + _FIELD : at + 2 * _FIELD])
+                numbers.append(number(block[at : at + _FIELD]))
+                numbers.append(number(block[at + _FIELD : at + 2 * _FIELD]))
+            _check_count(len(numbers) // 2, where)
             if not block[end]:
                 break
-            _check_count(len(numbers) // 2, where)
             block, (start, entries) = more(), _NEXT
     except Invalid as error:
         raise Invalid(f"{where}: sparse map: {error.message}") from error
-    return Sparse(None, size, _pairs(numbers, where))
+    return Sparse(None, size, numbers)
 
 
-def read_map(more: Callable[[], bytes], where: str) -> tuple[list[Segment], int]:
+def read_map(more: Callable[[], bytes], where: str) -> tuple[array[int], int]:
     """The map before the data of a PAX 1.0 member, decimal lines in whole blocks, and the bytes it takes."""
-    numbers: list[int] = []
-    wanted, size, rest = 1, 0, b""
-    while len(numbers) < wanted:
+    numbers = array("q")
+    wanted, size, rest = -1, 0, b""
+    while len(numbers) != wanted:
         *lines, rest = (rest + more()).split(b"\n")
         size += BLOCK
         if len(rest) > BLOCK:
             raise Invalid(f"{where}: sparse map is not of decimal lines")
         for line in lines:
-            numbers.append(_decimal(line, where))
-            if len(numbers) == 1:
-                _check_count(numbers[0], where)
-                wanted += 2 * numbers[0]
+            if wanted < 0:
+                count = _decimal(line, where)
+                _check_count(count, where)
+                wanted = 2 * count
+            else:
+                numbers.append(_decimal(line, where))
             if len(numbers) == wanted:
                 break
-    return _pairs(numbers[1:], where), size
+    return numbers, size
 
 
-def check(segments: Sequence[Segment], size: int, stored: int, where: str) -> None:
+def check(segments: array[int], size: int, stored: int, where: str) -> None:
     """`Invalid` unless the segments go forward, lie within `size` bytes, and are `stored` bytes together."""
     end = total = 0
-    for offset, length in segments:
+    for offset, length in _pairs(segments):
         if offset < end or length < 0 or offset + length > size:
             raise Invalid(f"{where}: sparse map: {length} bytes at {offset}, expected them within {end}..{size}")
         end = offset + length
@@ -154,10 +174,9 @@ def check(segments: Sequence[Segment], size: int, stored: int, where: str) -> No
         raise Invalid(f"{where}: sparse member of {size} bytes: its map has {total} bytes of data, expected {stored}")
 
 
-def _pairs(numbers: Sequence[int], where: str) -> list[Segment]:
-    _check_count(len(numbers) // 2, where)
+def _pairs(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
     held = iter(numbers)
-    return list(zip(held, held, strict=True))
+    return zip(held, held, strict=True)
 
 
 def _check_count(count: int, where: str) -> None:
