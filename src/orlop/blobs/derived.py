@@ -1,8 +1,8 @@
 """Derived files: plain tars, tar indexes, EROFS images, unpacked layers. All can be made again from blobs.
 
 So they are not synced when they are written. `<kind>/<digest>.mark` beside each says under which boot it was
-made, its size, and whether it has been synced since; after another boot, one that was not is made again, never
-trusted. Names in `derived/unsynced` wait for `settle`.
+made, its size and checksums, and whether it has been synced since; after another boot, one that was not is made
+again, never trusted. Names in `derived/unsynced` wait for `settle`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +25,20 @@ from ..model.digest import Digest
 KINDS = ("tar", "index", "erofs", "overlay", "directory")
 _MARK_BYTES = 4096
 _READ = 1 << 20
+_PAGE = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What is known of a derived file. `sha256` is of its first `size` bytes; "" for directories."""
+    """What is known of a derived file. `sha256` is of its first `size` bytes; "" for directories. A plain tar has
+    more behind those: `full` bytes in all, and `behind` is the digest of the rest, "" if it was not noted."""
 
     boot: str
     synced: bool
     size: int
     sha256: str
+    full: int
+    behind: str = ""
 
 
 class DerivedFiles:
@@ -55,18 +59,22 @@ class DerivedFiles:
         if kind in ("overlay", "directory"):
             return Path(self._disk.path(name)) if self._disk.is_directory(name) else None
         size = self._disk.size(name)
-        return Path(self._disk.path(name)) if size is not None and size >= mark.size else None
+        return Path(self._disk.path(name)) if size is not None and size >= mark.full else None
 
     def mark(self, kind: str, digest: Digest) -> Mark | None:
         try:
             raw = self._disk.read(f"{self._place(kind, digest)}.mark", _MARK_BYTES)
             fields: Any = json.loads(raw or b"0")
             boot, synced, size, sha256 = (fields[key] for key in ("boot", "synced", "size", "sha256"))
-        except (ValueError, KeyError, TypeError, RecursionError):
+            # those of older versions say nothing of what is behind
+            full, behind = fields.get("full", size), fields.get("behind", "")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None  # torn by a power cut: as good as none
         if not (isinstance(boot, str) and isinstance(synced, bool) and isinstance(sha256, str)):
             return None
-        return Mark(boot, synced, size, sha256) if type(size) is int and size >= 0 else None
+        if not (type(size) is int and type(full) is int and 0 <= size <= full and isinstance(behind, str)):
+            return None
+        return Mark(boot, synced, size, sha256, full, behind)
 
     @contextmanager
     def draft(self, kind: str, digest: Digest, /) -> Iterator[Path]:
@@ -98,6 +106,9 @@ class DerivedFiles:
         name = self._place(kind, digest)
         if kind not in ("overlay", "directory") and size is None:
             size, sha256 = _hash(self._disk, scratch)
+        size, full, behind = size or 0, self._disk.size(scratch) or 0, ""
+        if full > size and sha256:
+            behind = _hash_behind(self._disk, scratch, size, full)
         self._disk.make_directory(f"{self._root}/{kind}")
         with self._locks.derived():
             if self.path(kind, digest) is not None:
@@ -107,7 +118,7 @@ class DerivedFiles:
             if self._disk.is_directory(name):
                 self._disk.remove_tree(name)
             self._disk.replace(scratch, name)
-            self._write_mark(name, Mark(self._boot, False, size or 0, sha256), durable=False)
+            self._write_mark(name, Mark(self._boot, False, size, sha256, max(size, full), behind), durable=False)
         self._disk.make_directory(f"{self._root}/unsynced")
         waiting = f"{self._root}/unsynced/{kind}.{digest.algorithm}-{digest.encoded}"
         self._disk.close(self._disk.create(waiting, keep=True))
@@ -193,7 +204,7 @@ class DerivedFiles:
         with self._locks.derived():
             if before is None or self._identity(name) != before or self.mark(kind, digest) != mark:
                 return False
-            self._write_mark(name, Mark(mark.boot, True, mark.size, mark.sha256), durable=True)
+            self._write_mark(name, replace(mark, synced=True), durable=True)
         return True
 
     def _identity(self, name: str) -> tuple[int, int] | None:
@@ -209,16 +220,25 @@ class DerivedFiles:
         mark = self.mark(kind, digest)
         if mark is None or kind in ("overlay", "directory") or not (mark.synced or mark.boot == self._boot):
             return ""  # not trusted anyway, or checked by its use
+        name = self._place(kind, digest)
         try:
-            size, sha256 = _hash(self._disk, self._place(kind, digest), mark.size)
+            size, sha256 = _hash(self._disk, name, mark.size)
+            if size == mark.size:
+                size = min(self._disk.size(name) or 0, mark.full)
+            if size != mark.full:
+                return f"has {size} bytes, expected {mark.full}"
+            if sha256 != mark.sha256:
+                return "its bytes have another digest"
+            if mark.behind and _hash_behind(self._disk, name, mark.size, mark.full) != mark.behind:
+                return "the bytes behind its tar have another digest"
         except NotFound:
             return "is marked but missing"
-        if size != mark.size:
-            return f"has {size} bytes, expected {mark.size}"
-        return "" if sha256 == mark.sha256 else "its bytes have another digest"
+        return ""
 
     def _write_mark(self, name: str, mark: Mark, *, durable: bool) -> None:
         fields = {"boot": mark.boot, "synced": mark.synced, "size": mark.size, "sha256": mark.sha256}
+        if mark.full > mark.size:
+            fields |= {"full": mark.full, "behind": mark.behind}
         raw, scratch = json.dumps(fields).encode(), self._session.scratch()
         if durable:
             self._disk.write_file(f"{name}.mark", scratch, raw)
@@ -263,3 +283,34 @@ def _hash(disk: Disk, name: str, limit: int | None = None) -> tuple[int, str]:
             hasher.update(data)
             size += len(data)
     return size, hasher.hexdigest()
+
+
+def _hash_behind(disk: Disk, name: str, start: int, end: int) -> str:
+    """Of bytes that may be terabytes of holes: of each page that is not all zeros, its place and its bytes. So it is
+    the same on file systems that keep no holes, and a byte that came up in a hole is seen too."""
+    hasher, descriptor = hashlib.sha256(), disk.open(name)
+    try:
+        at = start
+        while at < end and (found := disk.next_data(descriptor, at)) is not None:
+            # pages as a whole, or those of one that keeps holes of other sizes would have another digest
+            at, until = max(start, found[0] - found[0] % _PAGE), min(end, found[1] + -found[1] % _PAGE)
+            while at < until:
+                data = disk.read_at(descriptor, min(_READ - at % _PAGE, until - at), at)
+                if not data:
+                    break
+                _add_pages(hasher, data, at)
+                at += len(data)
+            if at < until:
+                break  # somebody cut it meanwhile
+    finally:
+        disk.close(descriptor)
+    return hasher.hexdigest()
+
+
+def _add_pages(hasher: Any, data: bytes, at: int) -> None:
+    place = 0
+    while place < len(data):
+        page = data[place : place + _PAGE - (at + place) % _PAGE]
+        if page.count(0) != len(page):
+            hasher.update((at + place).to_bytes(8, "little") + page)
+        place += len(page)

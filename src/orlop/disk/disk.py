@@ -149,6 +149,16 @@ class Disk:
         except OSError as error:
             raise translate(error, "read", self.root) from error
 
+    def next_data(self, descriptor: int, offset: int) -> tuple[int, int] | None:
+        """Where the next data at or behind `offset` begins and ends; None if nothing but a hole is there."""
+        try:
+            start = os.lseek(descriptor, offset, os.SEEK_DATA)
+            return start, os.lseek(descriptor, start, os.SEEK_HOLE)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return None
+            raise translate(error, "read", self.root) from error
+
     def write(self, descriptor: int, data: bytes | memoryview, offset: int) -> None:
         """All of `data` at `offset`, over short writes."""
         try:
