@@ -12,9 +12,8 @@ from . import format as erofs
 from .layout import Layout, Listing, place
 from .xattrs import XattrTable
 
-# bytes of metadata held at once, and room for the last inode of them, whose attributes take the most
 _WINDOW = 1 << 20
-_INODE_BYTES = 1 << 19
+_INODE_BYTES = 1 << 19  # room for the last inode of a window: its attributes take the most
 _FILE, _DIRECTORY, _SYMLINK = Kind.FILE, Kind.DIRECTORY, Kind.SYMLINK
 
 
@@ -25,12 +24,15 @@ class Written(NamedTuple):
     notes: tuple[str, ...]
 
 
-def write_image(tree: Tree, device_bytes: Sequence[int], out: BinaryIO, *, identity: bytes) -> Written:
+def write_image(
+    tree: Tree, device_bytes: Sequence[int], out: BinaryIO, *, identity: bytes, window: int = _WINDOW
+) -> Written:
     """Write the image of `tree`. Device slot i + 1 is the plain tar of layer i, `device_bytes[i]` long.
 
-    The same input gives the same bytes. `identity` is the volume's UUID, 16 bytes. Extended attributes outside
-    user., trusted., security. and the POSIX ACLs are left out with a note. `Invalid` if a file's data is not in
-    its tar or a name cannot stand in a directory; `Unsupported` beyond 65,535 layers or 1 TiB of image.
+    The same input gives the same bytes, whatever the `window`: bytes of metadata held at once. `identity` is the
+    volume's UUID, 16 bytes. Extended attributes outside user., trusted., security. and the POSIX ACLs are left out
+    with a note. `Invalid` if a file's data is not in its tar or a name cannot stand in a directory; `Unsupported`
+    beyond 65,535 layers or 1 TiB of image.
     """
     _check_devices(device_bytes, identity)
     xattrs = XattrTable()
@@ -45,7 +47,7 @@ def write_image(tree: Tree, device_bytes: Sequence[int], out: BinaryIO, *, ident
     _put_head(head, layout, device_bytes, identity, meta_block, blocks)
     out.write(head)
     try:
-        _put_inodes(out, layout, xattrs, device_bytes, data_block)
+        _put_inodes(out, layout, xattrs, device_bytes, data_block, window)
     except StructError as error:
         raise Invalid(f"tree: an owner, time or device number is out of range: {error}") from error
     for number in layout.blocks:
@@ -96,16 +98,16 @@ def _put_head(
 
 
 def _put_inodes(
-    out: BinaryIO, layout: Layout, xattrs: XattrTable, device_bytes: Sequence[int], data_block: int
+    out: BinaryIO, layout: Layout, xattrs: XattrTable, device_bytes: Sequence[int], data_block: int, window: int
 ) -> None:
     """All inodes, with the listings and targets that stand beside them: the metadata area, a window at a time."""
-    image, start = bytearray(_WINDOW + _INODE_BYTES), 0
+    image, start = bytearray(window + _INODE_BYTES), 0
     pack, pack_file = erofs.INODE_EXTENDED.pack_into, erofs.INODE_ONE_CHUNK.pack_into
     types, chunk_based, chunk_format = erofs.MODE_TYPES, erofs.EROFS_INODE_CHUNK_BASED, erofs.EROFS_CHUNK_FORMAT
     device_blocks = [size >> erofs.BLOCK_BITS for size in device_bytes]
     for number, (inode, position) in enumerate(zip(layout.inodes, layout.positions, strict=True)):
         position -= start
-        if position >= _WINDOW:
+        if position >= window:
             out.write(image[:position])
             start += position
             image, position = bytearray(len(image)), 0
