@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 from backports import zstd
@@ -27,12 +28,18 @@ def opened(content: bytes, job: Job | None = None) -> streams.Inflated:
     return streams.Inflated(io.BytesIO(content), job)
 
 
+def check_all_given_back() -> None:
+    """All of it is free: whoever comes with a stopped job takes everything at once, or is told that he cannot."""
+    stopped = Job()
+    stopped.stop()
+    streams._WINDOWS.take(ZSTD_WINDOWS_BYTES, stopped)
+    streams._WINDOWS.give(ZSTD_WINDOWS_BYTES)
+
+
 @pytest.fixture(autouse=True)
 def all_given_back() -> Iterator[None]:
     yield
-    # nothing is left of it, and all of it is: whoever wants everything has it at once
-    streams._WINDOWS.take(ZSTD_WINDOWS_BYTES, Job())
-    streams._WINDOWS.give(ZSTD_WINDOWS_BYTES)
+    check_all_given_back()
 
 
 @pytest.mark.parametrize("window", range(10, 26))
@@ -95,7 +102,9 @@ def test_PA09_windows_of_many_frames_are_taken_one_by_one() -> None:
 def test_PA09_a_damaged_stream_gives_its_window_back(damage: str) -> None:
     content = packed(25, bytes(range(256)) * 99)
     content = {"cut": content[:-9], "flipped": content[:9] + b"\xff" * 30, "junk behind": content + b"x"}[damage]
-    stream = opened(content)
-    with pytest.raises(Error, match="stream"):
-        while stream.read(9):
-            pass
+    with closing(opened(content)) as stream:
+        with pytest.raises(Error, match="stream"):
+            while stream.read(9):
+                pass
+        # at once, while the stream and its error live
+        check_all_given_back()
