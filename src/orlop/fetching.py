@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -22,8 +23,10 @@ from .sources import open_session, open_source
 
 if TYPE_CHECKING:
     from .registry.v1.session import V1Session
-    from .transfer import Planned, Pulled
+    from .transfer import Planned, Pulled, Transfer
     from .v1.fetch import Fetched, RepositoryFetcher
+
+_log = logging.getLogger(__name__)
 
 
 class Fetching:
@@ -38,36 +41,42 @@ class Fetching:
         self, location: Location, platform: str | None, *, prepare: bool, for_unpack: bool = False, job: Job
     ) -> Pulled:
         """Into the store, under the name that it has there. `for_unpack`: what is prepared waits in a `passage`."""
-        choice = self._choice(platform)
-        prepare = prepare and choice is not None
+        prepare = prepare and self._choice(platform) is not None
         if location.transport == "v1":
             return self._pull_v1(location, local_name(location), prepare=prepare, job=job)
-        passage = self._parts.passage() if for_unpack else None
-        transfer = passage.transfer if passage is not None else self._parts.transfer
-        try:
-            with self._source(location, job) as source:
-                name, claimed = _name(location, source)
-                pulled = transfer.pull(
-                    source,
-                    location.asked,
-                    name,
-                    choice,
-                    claimed=claimed,
-                    explicit=platform is not None,
-                    prepare=prepare,
-                    job=job,
-                )
-        except BaseException:
-            if passage is not None:
-                passage.derived.drop()
-            raise
-        if passage is not None:
-            self._passages.update(dict.fromkeys(pulled.manifests, passage))
+        if not for_unpack:
+            return self._pull(self._parts.transfer, location, platform, prepare, job)
+        passage = self._parts.passage()
+        with _dropped_on_failure(passage):
+            pulled = self._pull(passage.transfer, location, platform, prepare, job)
+        for digest in pulled.manifests:
+            earlier, self._passages[digest] = self._passages.get(digest), passage
+            # one that several images wait for goes with the last of them
+            if earlier is not None and all(each is not earlier for each in list(self._passages.values())):
+                earlier.derived.drop()
         return pulled
 
-    def passage(self, image: Image) -> Passage:
-        """What a pull prepared for this image's unpack, or a fresh one. The caller drops what is derived in it."""
-        return self._passages.pop(image.manifest.digest, None) or self._parts.passage()
+    def _pull(self, transfer: Transfer, location: Location, platform: str | None, prepare: bool, job: Job) -> Pulled:
+        with self._source(location, job) as source:
+            name, claimed = _name(location, source)
+            return transfer.pull(
+                source,
+                location.asked,
+                name,
+                self._choice(platform),
+                claimed=claimed,
+                explicit=platform is not None,
+                prepare=prepare,
+                job=job,
+            )
+
+    @contextmanager
+    def passage(self, image: Image) -> Iterator[Passage]:
+        """What a pull prepared for this image's unpack, or a fresh one; what is derived in it goes with the context."""
+        passage = self._passages.pop(image.manifest.digest, None) or self._parts.passage()
+        with _dropped_on_failure(passage):
+            yield passage
+        passage.derived.drop()
 
     def plan(self, location: Location, platform: str | None, job: Job) -> Planned:
         """What `pull` would move."""
@@ -187,6 +196,18 @@ class Fetching:
     def _source(self, location: Location, job: Job) -> Iterator[Source]:
         with open_source(location, self._settings, self._parts.disk, self._parts.session, job) as source:
             yield source
+
+
+@contextmanager
+def _dropped_on_failure(passage: Passage) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        try:
+            passage.derived.drop()
+        except Error as error:  # what went wrong before is the news, and the rest goes with the session
+            _log.warning("what was opened to be unpacked stays for now: %s", error)
+        raise
 
 
 def garden_reference(rest: str) -> Reference:

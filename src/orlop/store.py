@@ -288,12 +288,9 @@ class Store:
         Layers that are not ready are opened for this alone: kept, they would have to be written out with the tree.
         """
         image = self.image(reference, platform=platform)
-        passage = self._fetching.passage(image)
-        drop = passage.derived.drop
-        try:
-            return passage.materialise.unpack(image, Path(target).absolute(), job or self._job(), filled=drop)
-        finally:
-            drop()
+        with self._fetching.passage(image) as passage:
+            place, drop = Path(target).absolute(), passage.derived.drop
+            return passage.materialise.unpack(image, place, job or self._job(), filled=drop)
 
     def export(self, reference: str, out: BinaryIO, *, platform: str | None = None, job: Job | None = None) -> int:
         """The flattened tree as one tar; returns bytes written."""

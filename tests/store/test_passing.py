@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from orlop.errors import Mismatch
+from orlop.errors import Damaged, Mismatch
 from orlop.job import Event, Job
+from orlop.rootfs.mounting import mount_memory, unmount
 from tests.support.images import small_image, write_layout
 from tests.support.stores import files_below, opened
 from tests.support.trees import snapshot
@@ -81,3 +85,55 @@ def test_two_unpackings_at_once_do_not_take_each_others_layers(layout: Path, tmp
             done = [pool.submit(store.unpack, NAME, tmp_path / f"tree{number}") for number in range(4)]
             assert len({each.result().bytes for each in done}) == 1
         assert not _plain(tmp_path / "store")
+
+
+def test_a_second_pull_forgets_nothing_of_the_first(layout: Path, tmp_path: Path) -> None:
+    with opened(tmp_path / "store") as store:
+        store.pull(f"oci:{layout}:one", for_unpack=True)
+        once = _plain(tmp_path / "store")
+        store.pull(f"oci:{layout}:one", for_unpack=True)
+        assert len(_plain(tmp_path / "store")) == len(once) > 0
+        store.unpack(NAME, tmp_path / "tree")
+        assert not _plain(tmp_path / "store")
+
+
+@contextmanager
+def _stuck(store: Path) -> Iterator[Job]:
+    """A job that, once it is at work, mounts something where it is, so that this cannot be removed."""
+    held: list[Path] = []
+
+    def hold(_event: Event) -> None:
+        for passage in [place for place in store.glob("sessions/*/*") if place.is_dir()][: 1 - len(held)]:
+            (passage / "held").mkdir()
+            mount_memory(passage / "held")
+            held.append(passage / "held")
+
+    try:
+        yield Job(progress=hold, workers=1)
+        assert held
+    finally:
+        for place in held:
+            unmount(place, lazy=True)
+
+
+@pytest.mark.root
+def test_what_went_wrong_is_told_and_not_that_its_rest_stays(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    image = small_image()
+    layout = write_layout(tmp_path / "layout", {"one": image})
+    blob = layout / "blobs/sha256" / image.document.layers[-1].digest.encoded
+    whole = blob.read_bytes()
+    blob.write_bytes(whole[:-1] + b"x")
+    caplog.set_level(logging.WARNING)
+    with opened(tmp_path / "store") as store:
+        with _stuck(tmp_path / "store") as job, pytest.raises(Mismatch):
+            store.pull(f"oci:{layout}:one", for_unpack=True, job=job)
+        assert "stays for now" in caplog.text
+        blob.write_bytes(whole)
+        store.pull(f"oci:{layout}:one", download_only=True)
+        caplog.clear()
+        kept = tmp_path / "store/blobs/sha256" / image.document.layers[-1].digest.encoded
+        kept.chmod(0o600)
+        kept.write_bytes(whole[:-1] + b"x")
+        with _stuck(tmp_path / "store") as job, pytest.raises((Damaged, Mismatch)):
+            store.unpack(NAME, tmp_path / "tree", job=job)
+        assert "stays for now" in caplog.text
