@@ -12,12 +12,13 @@ from pathlib import Path
 
 from .bundle import make_directories, mount_writable, run_bundle, writable_root, write_bundle
 from .disk.beneath import remove_tree
-from .errors import Busy, Unsafe
+from .errors import Busy, Conflict, Unsafe
 from .images import Image
 from .job import Job
 from .materialise import Materialise, Mounted
 from .model.runtime import Network
 from .rootfs import mountinfo
+from .rootfs.directory import check_target
 from .rootfs.ownership import ENDING
 from .rootfs.volumes import make_volumes
 
@@ -51,9 +52,8 @@ class Containers:
         Not root: rootfs is a plain copy of the tree.
         """
         rootfs = target / "rootfs"
-        if mountinfo.is_target(rootfs):
-            raise Busy(f"{target}: is a bundle already", hint=f"`orlop umount {target}` first")
         self._materialise.check_place(rootfs)
+        check_bundle(target)
         with _made(target):
             _refuse_others(target)
             if os.geteuid() != 0:
@@ -98,6 +98,28 @@ class Containers:
             yield rootfs, mounted
 
 
+def check_bundle(target: Path) -> None:
+    """Raise what `Containers.bundle` would raise because of `target`, before there is an image; nothing stays there."""
+    rootfs = target / "rootfs"
+    if mountinfo.is_target(rootfs):
+        raise Busy(f"{target}: is a bundle already", hint=f"`orlop umount {target}` first")
+    missing = _missing(target)
+    make_directories(target)
+    try:
+        _refuse_others(target)
+        if os.geteuid() != 0:
+            check_target(rootfs, own=False)
+        elif rootfs.exists() and not rootfs.is_dir():
+            raise Conflict(f"{rootfs}: is there, and is no directory", hint=_PRIVATE)
+    finally:
+        _remove(target, (), missing)
+
+
+def _missing(directory: Path) -> list[Path]:
+    """A directory and its parents, as far as they are not there: the innermost first."""
+    return [place for place in (directory, *directory.parents) if not os.path.lexists(place)]
+
+
 def _volumes(image: Image) -> list[str]:
     """Paths of the volumes that the image wants: a program may count on the directories, as Docker makes them."""
     stated = image.config.process.get("Volumes")
@@ -108,7 +130,7 @@ def _volumes(image: Image) -> list[str]:
 def _made(directory: Path) -> Iterator[None]:
     """The directory of a bundle, made with its parents where they are not there. After a failure what was made goes
     again: the directories, and of the bundle's own names those that were not there before."""
-    missing = [place for place in (directory, *directory.parents) if not os.path.lexists(place)]
+    missing = _missing(directory)
     make_directories(directory)
     own = [name for name in ("rootfs", "writable", f"rootfs{ENDING}") if not os.path.lexists(directory / name)]
     try:

@@ -161,9 +161,7 @@ class Materialise:
 
     def check_place(self, target: Path) -> None:
         """`Conflict` for a mount point that would hide the store, or a part of it: nobody could undo the mount."""
-        place, store = Path(os.path.realpath(target)), Path(os.path.realpath(self._disk.root))
-        if store.is_relative_to(place) or place.is_relative_to(store):
-            raise Conflict(f"{target}: the store {store} would be hidden by a mount", hint="choose another directory")
+        check_place(target, self._disk.root)
 
     def cover(self, mounted: Mounted, over: Path) -> None:
         """Remember that `over` is a writable view of a mount, so that both go when either is unmounted."""
@@ -217,6 +215,7 @@ class Materialise:
     def unpack(self, image: Image, target: Path, job: Job, *, filled: Callable[[], None] | None = None) -> Unpacked:
         """The tree of an image in a new or empty directory. `filled`: see `write_tree`."""
         own, ownership = os.geteuid() == 0, "applied"
+        directory.check_target(target, own=own)  # opening the layers may take minutes
         with self.stack(image, job) as stack:
             record = None if own else beside(stack.tree)
             written = directory.write_tree(
@@ -269,6 +268,13 @@ class Materialise:
             return tar_index.load(raw)[0]
 
         return Layer(diff_id, tar, load)
+
+
+def check_place(target: Path, store: Path) -> None:
+    """See `Materialise.check_place`."""
+    place, store = Path(os.path.realpath(target)), Path(os.path.realpath(store))
+    if store.is_relative_to(place) or place.is_relative_to(store):
+        raise Conflict(f"{target}: the store {store} would be hidden by a mount", hint="choose another directory")
 
 
 def _merged(image: Image, layers: Sequence[Sequence[Entry]]) -> Tree:

@@ -134,7 +134,7 @@ _KILLED = """
 import sys
 from pathlib import Path
 from orlop.job import Job
-from orlop.rootfs.directory import staged
+from orlop.rootfs.staging import staged
 from orlop.rootfs.ownership import beside
 from orlop.model.tree import Tree
 with staged(Path(sys.argv[1]), sync=False, beside=beside(Tree())):

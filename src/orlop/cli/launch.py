@@ -111,6 +111,11 @@ def bundle(
     \b
       orlop bundle debian:12 /tmp/b sleep 60 && runc run --bundle /tmp/b mine
     """
+    from ..containers import check_bundle
+    from ..materialise import check_place
+
+    check_place(directory / "rootfs", app.settings().store)
+    check_bundle(directory.absolute())
     name = ensure(app, reference, platform, policy)
     made = app.store().bundle(name, directory, command=command, driver=driver, platform=platform, job=app.job())
     app.finish()

@@ -111,8 +111,12 @@ def umount(app: App, target: str, lazy: bool, as_json: bool) -> None:
 def unpack(app: App, reference: str, directory: Path, platform: str | None, policy: str, as_json: bool) -> None:
     """Write an image's files into a new or empty directory.
 
-    Owners are set if you are root, and recorded beside the directory if not.
+    Owners are set if you are root, and recorded beside the directory if not. What was opened for this alone is not
+    kept: to mount the image too, pull it first.
     """
+    from ..rootfs.directory import check_target
+
+    check_target(directory, own=os.geteuid() == 0)
     name = ensure(app, reference, platform, policy, for_unpack=True)
     unpacked = app.store().unpack(name, directory, platform=platform, job=app.job())
     app.finish()

@@ -16,14 +16,14 @@ from ..errors import Damaged, Invalid
 from ..job import Job, run_all
 from ..model.tree import Inode, Kind, Tree
 from ..ports import Layer
+from . import ownership, staging
 from .beside import Beside
 from .failures import failure
 from .metadata import Metadata
 from .ownership import ownership_record
 from .plan import Batch, Link, Plan
-from .staging import staged
 
-__all__ = ["Written", "fill", "ownership_record", "write_tree"]
+__all__ = ["Written", "check_target", "fill", "ownership_record", "write_tree"]
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PIECE = 64 << 20  # bytes of one sendfile, between two looks at the job
@@ -57,11 +57,17 @@ def write_tree(
     needed any more, before anything is synced. `Conflict`, `NoSpace`, `Denied`, `Cancelled`; `Damaged` if a tar is
     too short.
     """
-    with staged(target, sync=sync, beside=beside) as root:
+    with staging.staged(target, sync=sync, beside=beside) as root:
         written = fill(tree, layers, root, job=job, own=own, name=target)
         if filled is not None:
             filled()
         return written
+
+
+def check_target(target: Path, *, own: bool) -> None:
+    """Raise what `write_tree` would raise because of `target`, before there is a tree. Without `own`, the owners go
+    beside it."""
+    staging.check_target(target, beside=None if own else ownership.beside(Tree()))
 
 
 def fill(tree: Tree, layers: Sequence[Layer], root: int, *, job: Job, own: bool, name: Path) -> Written:

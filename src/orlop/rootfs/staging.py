@@ -17,7 +17,8 @@ from pathlib import Path
 
 from ..disk.beneath import remove_tree
 from ..disk.writeback import sync_file_system
-from ..errors import Busy, Conflict, Invalid, Unsafe
+from ..errors import Busy, Conflict, Error, Invalid, Unsafe
+from . import mountinfo
 from .beside import DRAFT, Beside
 from .failures import failure
 
@@ -34,6 +35,24 @@ def staged(target: Path, *, sync: bool, beside: Beside | None = None) -> Iterato
     `target` must not exist, or be an empty directory: `Conflict` if not. `sync`: durable before it is seen.
     `beside`: a file that is there whenever the directory is.
     """
+    with _begun(target, beside) as (place, parent, private, descriptor):
+        if beside is not None:
+            beside.write(private, place)
+        yield descriptor
+        _publish(parent, private, descriptor, place, sync=sync, beside=beside)
+
+
+def check_target(target: Path, *, beside: Beside | None = None) -> None:
+    """Raise what `staged` would raise because of its target, as far as it can be known before anything is written,
+    and leave nothing there."""
+    with _begun(target, beside) as (place, *_):
+        if mountinfo.is_target(place):
+            raise _is_mount(place)
+
+
+@contextmanager
+def _begun(target: Path, beside: Beside | None) -> Iterator[tuple[Path, int, int, int]]:
+    """The target's full path, and descriptors of its parent, of the private directory and of the tree's in it."""
     target = Path(os.path.abspath(target))
     if not target.name:
         raise Invalid(f"{target}: cannot be written to, expected a directory below it")
@@ -50,12 +69,9 @@ def staged(target: Path, *, sync: bool, beside: Beside | None = None) -> Iterato
             _sweep(parent, name)
             temporary, private, descriptor = _make(parent, name)
         except OSError as error:
-            raise failure(error, "make a directory beside", target) from error
+            raise _no_room(error, target) from error
         try:
-            if beside is not None:
-                beside.write(private, target)
-            yield descriptor
-            _publish(parent, private, descriptor, target, sync=sync, beside=beside)
+            yield target, parent, private, descriptor
         finally:
             os.close(descriptor)
             try:
@@ -64,6 +80,16 @@ def staged(target: Path, *, sync: bool, beside: Beside | None = None) -> Iterato
                 os.close(private)
     finally:
         os.close(parent)
+
+
+def _no_room(error: OSError, target: Path) -> Error:
+    told = failure(error, f"make a directory in {target.parent}", target)
+    told.hint = told.hint or "choose a place where you may make directories"
+    return told
+
+
+def _is_mount(target: Path) -> Busy:
+    return Busy(f"{target}: is a mount", hint="unpack into a directory below it")
 
 
 def _check_empty(parent: int, name: bytes, target: Path) -> None:
@@ -203,7 +229,7 @@ def _publish(parent: int, private: int, descriptor: int, target: Path, *, sync: 
             os.fsync(parent)
     except OSError as error:
         if error.errno == errno.EBUSY:
-            raise Busy(f"{target}: is a mount", hint="unpack into a directory below it") from error
+            raise _is_mount(target) from error
         raise failure(error, "put the finished tree at", target) from error
     if not _is(parent, os.fsencode(target.name), descriptor):
         raise Unsafe(f"{target}: something else was put in its place while it was written")
