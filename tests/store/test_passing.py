@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -101,12 +102,17 @@ def test_a_second_pull_forgets_nothing_of_the_first(layout: Path, tmp_path: Path
 def _stuck(store: Path) -> Iterator[Job]:
     """A job that, once it is at work, mounts something where it is, so that this cannot be removed."""
     held: list[Path] = []
+    lock = threading.Lock()  # events come from several threads
 
     def hold(_event: Event) -> None:
-        for passage in [place for place in store.glob("sessions/*/*") if place.is_dir()][: 1 - len(held)]:
-            (passage / "held").mkdir()
-            mount_memory(passage / "held")
-            held.append(passage / "held")
+        with lock:
+            if not held:
+                passages = [place for place in store.glob("sessions/*/*") if place.is_dir()]
+                # that of an earlier one may be there still
+                held.extend(place / "held" for place in passages if not (place / "held").exists())
+                for place in held:
+                    place.mkdir()
+                    mount_memory(place)
 
     try:
         yield Job(progress=hold, workers=1)
