@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..admission import Admission
@@ -178,6 +179,20 @@ class Graph:
         with self.plain_layer(node, job) as layer:
             return TemporaryArchive(self._disk, self._session.scratch(), layer, job)
 
+    def goes_by(self, chain: Chain) -> bool:
+        """Whether the image that goes by the ID of a chain is the chain's. What an image brings along is a claim; that
+        of a registered image counts more, and so does an ID that is computed."""
+        return self._goes_by(chain, None)
+
+    def _goes_by(self, chain: Chain, others: dict[ImageId, Node] | None) -> bool:
+        own = _Content.of(chain, len(chain.steps))
+        there = self._entries.whole(chain.id)
+        if there is None and not chain.is_computed:
+            there = (self._others() if others is None else others).get(chain.id)
+            if there is None:
+                return False
+        return there is None or own.is_as(_Content.of(Chain(tuple(self._steps(there)), own.is_computed), None))
+
     # -- change --------------------------------------------------------------------------------------------
 
     def lock(self, id: ImageId, job: Job) -> AbstractContextManager[None]:
@@ -229,7 +244,14 @@ class Graph:
         """Enter an image of the store, with its ancestors, under the IDs that it brought along or that are computed.
         Idempotent. `Conflict` if one of them is another image's; then those before it stay."""
         origin = self._images.resolve(image.name).origin if image.name else ""
-        return self._adopt(image.manifest, self._chains.of(image.manifest), origin, job)
+        chain = self._chains.of(image.manifest)
+        others = {} if chain.is_computed else self._others()
+        for count in range(1, len(chain.steps) + 1):
+            part = Chain(chain.steps[:count], chain.is_computed)
+            # found by its digest alone it may be nobody's yet
+            if (part.id in others or chain.is_computed or image.name) and not self._goes_by(part, others):
+                raise Conflict(f"Image {part.id} already exists")
+        return self._adopt(image.manifest, chain, origin, job)
 
     def own(self, node: Node, job: Job) -> Node:
         """The same image with a manifest of its own; adopted, if it is a part of another one."""
@@ -244,14 +266,25 @@ class Graph:
     # -- within ---------------------------------------------------------------------------------------------
 
     def _others(self) -> dict[ImageId, Node]:
-        """The images that the store's other images consist of."""
-        found: dict[ImageId, Node] = {}
+        """The images that the store's other images consist of. Of an ID that two of them claim for different images
+        nobody knows whose it is; one that is computed is no claim, and counts."""
+        found: dict[ImageId, tuple[Node, _Content]] = {}
+        contested: set[ImageId] = set()
         for tagged, manifest, chain in self._chains.users():
-            for step in chain.steps:
+            for count, step in enumerate(chain.steps, 1):
+                content = _Content.of(chain, count)
+                there = found.get(step.image.id)
+                if there is not None and not content.is_as(there[1]):
+                    if content.is_computed == there[1].is_computed:
+                        contested.add(step.image.id)
+                    if not content.is_computed or there[1].is_computed:
+                        continue
                 # as an image itself it is told of rather than as a part
-                if step is chain.steps[-1] or step.image.id not in found:
-                    found[step.image.id] = Node.of(step, manifest.descriptor, tagged.origin)
-        return found
+                elif there is not None and count < len(chain.steps):
+                    continue
+                found[step.image.id] = Node.of(step, manifest.descriptor, tagged.origin), content
+        claims = {id for id in contested if not found[id][1].is_computed}
+        return {id: node for id, (node, _) in found.items() if id not in claims}
 
     def _steps(self, node: Node) -> Sequence[Step]:
         steps = self._chains.of(self._images.stored(node.manifest)).steps
@@ -323,6 +356,25 @@ class Graph:
             path = self._derived.path("index", leaf.diff_id)
             raw = self._disk.read(str(path.relative_to(self._disk.root)), _INDEX_BYTES) if path else None
         return sum(entry.size for entry in tar_index.load(raw)[0]) if raw is not None else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What makes an image the one that it is: its JSON and its plain layers; of a computed ID, the layers alone."""
+
+    raw: bytes
+    layers: tuple[Digest, ...]
+    is_computed: bool
+
+    @classmethod
+    def of(cls, chain: Chain, count: int | None) -> _Content:
+        """Of the first `count` images of a chain."""
+        steps = chain.steps[:count]
+        layers = tuple(step.diff_id for step in steps if step.diff_id)
+        return cls(steps[-1].image.raw, layers, chain.is_computed)
+
+    def is_as(self, other: _Content) -> bool:
+        return self.layers == other.layers and (self.is_computed or other.is_computed or self.raw == other.raw)
 
 
 def _digests(steps: Sequence[Step]) -> list[Digest]:

@@ -64,11 +64,13 @@ class TagStore:
         return name
 
     def lookup(self, name: str) -> Node:
-        """`repository[:tag]`, an ID or a prefix of one, `repository:` with a prefix. `NotFound`."""
+        """`repository[:tag]`, an ID or a prefix of one, `repository:` with a prefix. `NotFound`; `Conflict` for an
+        image that claims the ID of another one here."""
         repository, tag = parse_repository_tag(name)
         own = self.get(repository) if repository else {}
         if (id := own.get(tag or DEFAULT_TAG)) is not None:
             return self._graph.get(id)
+        self._refuse_claim(repository, tag or DEFAULT_TAG)
         if tag and _HEX.issuperset(tag):
             found = {id for id in own.values() if id.startswith(tag)}
             if len(found) == 1:
@@ -164,9 +166,21 @@ class TagStore:
                     yield reference, id
 
     def _id_of(self, tagged: Tagged) -> ImageId | None:
-        """None for what is no image, or not whole."""
+        """None for what is no image, or not whole, or claims an ID that another image goes by."""
         found = self._chains.named(tagged)
-        return found[1].id if found is not None else None
+        return found[1].id if found is not None and self._graph.goes_by(found[1]) else None
+
+    def _refuse_claim(self, repository: str, tag: str) -> None:
+        try:
+            tagged = self._catalog.resolve(str(_reference(repository, tag)))
+        except Error:
+            return  # not even a name
+        found = self._chains.named(tagged) if tagged is not None and not is_reserved(tagged.name) else None
+        if found is not None:
+            raise Conflict(
+                f"{repository}:{tag}: its image ID {found[1].id.short} is another image's here",
+                hint="it cannot be used as an image of version 1",
+            )
 
 
 def _reference(repository: str, tag: str) -> Reference:
