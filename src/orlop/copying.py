@@ -13,6 +13,7 @@ from .job import Job
 from .model.document import Document
 from .model.platform import Platform
 from .model.reference import Location, Reference
+from .model.v1_names import is_reserved
 from .parts import Parts
 from .ports import Source
 from .push import Pushed, plan, push, refuse_sparse
@@ -36,8 +37,8 @@ class Copying:
             location = Location.parse(destination)
         else:
             tagged = self._parts.images.resolve(reference)
-            if not tagged.name:
-                raise Usage(f"{reference}: has no name, so where to is not known", hint="orlop push REF DEST")
+            if not tagged.name or is_reserved(tagged.name):
+                raise Usage(f"{reference}: has no name, so where to is not known", hint=f"orlop push {reference} DEST")
             location = Location("docker", reference=Reference.parse(tagged.name))
         if location.transport == "store":
             raise Usage(f"{location}: is in this store, so there is nothing to push", hint="use `orlop tag`")

@@ -162,6 +162,17 @@ def test_an_image_from_a_neighbour_needs_no_bytes(shelf: Path, tmp_path: Path) -
         there(host, "other/place:1", LARGE)
 
 
+def test_an_image_that_has_an_id_alone_needs_a_destination(shelf: Path, server: Lying) -> None:
+    registry = Receiving(server)
+    with opened(shelf, insecure=[server.host]) as store:
+        identity = store.graph.adopt(store.image("small:1"), job=Job())
+        for name in (identity, f"v1.invalid/graph:{identity}"):
+            with pytest.raises(Usage, match="has no name"):
+                store.push(name)
+        store.push(identity, f"{server.host}/app:1")
+    assert small_image().document.layers[0].digest in registry.blobs
+
+
 def test_an_index_that_is_not_all_here_is_refused(tmp_path: Path, server: Lying) -> None:
     registry = Receiving(server)
     layout = write_layout(tmp_path / "layout", {"many": INDEX})

@@ -11,6 +11,7 @@ import hashlib
 import http.client
 import json
 import os
+import random
 import socket
 import ssl
 import subprocess
@@ -62,9 +63,12 @@ NAME = socket.gethostname()
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    """One that nobody listens at, of those that the kernel gives to nobody who does not ask for a certain one: tests
+    beside this one would get it before the program that it is for is up."""
+    while True:
+        port = random.SystemRandom().randrange(10_000, 30_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 @contextlib.contextmanager
