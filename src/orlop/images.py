@@ -149,6 +149,8 @@ class Images:
             tagged = self.resolve(text)
             if not tagged.name:
                 raise Usage(f"{text}: is a digest, expected a name", hint="`orlop images` lists them")
+            if is_reserved(tagged.name) and not id_in(tagged.name):
+                raise Usage(f"{text}: keeps a writable root's image, and goes with the root")
             if self._catalog.swap(tagged.name, tagged.target.digest, None):
                 return tagged
 

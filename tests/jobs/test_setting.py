@@ -8,6 +8,7 @@ import io
 import json
 import lzma
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -251,6 +252,17 @@ try:
 finally:
     print(*[line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")], file=sys.stderr)
 """
+
+
+@pytest.mark.parametrize("closed", ["<&-", "<&- 2>&-"])
+def test_T07_without_standard_input_nothing_is_taken_for_a_layer(tmp_path: Path, closed: str) -> None:
+    store = tmp_path / "store"
+    command = f"exec {shlex.quote(sys.executable)} -m orlop job image_set {A} {closed}"
+    variables = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "ORLOP_STORE": str(store), "json": _PLAIN.decode()}
+    ran = subprocess.run(["/bin/sh", "-c", command], env=variables, capture_output=True, check=False, timeout=120)
+    assert (ran.returncode, ran.stdout) == (1, b"")
+    assert b"2>" in closed.encode() or b"standard input: is closed, expected a tar" in ran.stderr
+    untouched(store)
 
 
 def test_T07_a_large_layer_is_streamed(tmp_path: Path) -> None:

@@ -23,17 +23,21 @@ _PASS = {"ignore_unknown_options": False, "allow_interspersed_args": False}
 
 
 class Stdin:
-    """A `Readable` over standard input that heeds interrupts while it waits. A terminal has nothing to give."""
+    """A `Readable` over standard input that heeds interrupts while it waits. `Usage` for a terminal, or none at all:
+    whoever wants to give nothing says so."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
         self._poll = select.poll()
         self._poll.register(0, select.POLLIN)
-        self._ended = os.isatty(0)
+        self._ended = False
 
     def read(self, size: int, /) -> bytes:
         if self._ended:
             return b""
+        if sys.stdin is None or os.isatty(0):
+            what = "closed" if sys.stdin is None else "a terminal"
+            raise Usage(f"standard input: is {what}, expected a tar", hint="< FILE, or < /dev/null for nothing")
         while not self._poll.poll(_GLANCE):
             self._job.check()
         self._job.check()

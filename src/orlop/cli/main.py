@@ -29,11 +29,24 @@ def main() -> NoReturn:
         with suppress(OSError):  # a full disk, a closed pipe: told below, where it is tried once more
             print(f"orlop {__version__}", flush=True)
             raise SystemExit(0)
+    _occupy()
     # threads that index in Python must not hold up those that need the interpreter for a moment between two chunks
     sys.setswitchinterval(0.0005)
     # a command makes a hundred thousand entries, none in a cycle: looking for cycles took a fifth of a first mount
     gc.set_threshold(200_000)
     raise SystemExit(run(sys.argv[1:]))
+
+
+def _occupy() -> None:
+    """Where standard input, output or error are closed, the next file opened would take its place."""
+    import os
+
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) < 3:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w", closefd=False))
 
 
 def run(arguments: Sequence[str], app: App | None = None) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orlop.errors import Conflict, NotFound
+from orlop.errors import Conflict, NotFound, Usage
 from orlop.store import Store
 from tests.support.images import small_image, write_layout
 from tests.support.stores import opened
@@ -92,3 +92,15 @@ def test_PA18_a_claimed_ancestor_is_not_registered_over_another_image(store: Sto
     with pytest.raises(Conflict):
         store.graph.adopt(store.image(name), job=JOB)
     assert b"good" in content(store, B)
+
+
+def test_PA17_what_keeps_the_image_of_a_root_is_not_removed_as_a_name_is(store: Store) -> None:
+    add(store, A, files={"word": b"good"})
+    roots = store.graph.roots("directory")
+    roots.create("mine", A, job=JOB)
+    for use in (store.untag, store.remove):
+        with pytest.raises(Usage, match="goes with the root"):
+            use("v1.invalid/root:mine")
+    assert roots.exists("mine")
+    roots.remove("mine")
+    assert not roots.exists("mine")
