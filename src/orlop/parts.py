@@ -158,7 +158,9 @@ class Parts:
     def roots(self, driver: str) -> Roots:
         from .v1.roots import Roots
 
-        return Roots(self.disk, self.blobs, self.catalog, self.images, self.materialise, driver)
+        return Roots(
+            self.disk, self.locks, self.session, self.blobs, self.catalog, self.images, self.materialise, driver
+        )
 
     @cached_property
     def tags(self) -> TagStore:

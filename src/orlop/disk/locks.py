@@ -35,6 +35,12 @@ class Locks:
             yield
 
     @contextmanager
+    def root(self, name: str, job: Job) -> Iterator[None]:
+        """One who makes or removes a writable root at a time, likewise. Taken before the others."""
+        with self._one(f"locks/root-{name}", name, job):
+            yield
+
+    @contextmanager
     def _one(self, name: str, subject: str, job: Job) -> Iterator[None]:
         pause, told = _FIRST_PAUSE, False
         while (descriptor := self._try(name)) is None:

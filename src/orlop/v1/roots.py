@@ -14,6 +14,8 @@ from ..blobs.local import LocalBlobs
 from ..bundle import mount_writable
 from ..catalog.sqlite import SqliteCatalog
 from ..disk.disk import Disk
+from ..disk.locks import Locks
+from ..disk.session import Lease, Session
 from ..errors import Conflict, Invalid, NotFound
 from ..images import Images
 from ..job import Job
@@ -38,6 +40,8 @@ class Roots:
     def __init__(
         self,
         disk: Disk,
+        locks: Locks,
+        session: Session,
         blobs: LocalBlobs,
         catalog: SqliteCatalog,
         images: Images,
@@ -45,6 +49,8 @@ class Roots:
         driver: str,
     ) -> None:
         self._disk = disk
+        self._locks = locks
+        self._session = session
         self._blobs = blobs
         self._catalog = catalog
         self._images = images
@@ -56,24 +62,32 @@ class Roots:
         crash left of one is replaced. `NotFound`: no such image. `Invalid` unless the ID is formed as a tag is."""
         if not is_tag(id):
             raise Invalid(f"root {id[:80]!r}: its ID may have letters, digits, '_', '.' and '-' only")
-        if self.exists(id):
-            raise Conflict(f"root {id}: exists already")
-        name = self._images.image(parent).manifest if parent else self._nothing()
-        self._disk.remove_tree(f"roots/{id}")
-        try:
-            for directory in ("roots", f"roots/{id}"):
-                self._disk.make_directory(directory)
-            if self._driver == _COPY and parent:
-                self._materialise.unpack(self._images.image(parent), self._root(id), job)
-            else:
-                self._disk.make_directory(f"roots/{id}/root")
-            tagged = Tagged(_NAME + id, name.descriptor, self._driver if parent else _COPY)
-            if not self._images.claim(tagged, None):
+        with self._locks.root(id, job), self._session.lease() as lease:
+            if self.exists(id):
                 raise Conflict(f"root {id}: exists already")
-        except BaseException:
-            if not self.exists(id):
-                self._disk.remove_tree(f"roots/{id}")
-            raise
+            manifest = self._images.image(parent).manifest if parent else self._nothing(lease)
+            # nothing of it is collected before the root's own name keeps it
+            lease.rely_on([manifest.digest, *(each.digest for each in manifest.successors)])
+            if parent:
+                self._images.image(parent)  # still there, now that it is kept
+            self._disk.remove_tree(f"roots/{id}")
+            try:
+                self._make(id, parent, job)
+                tagged = Tagged(_NAME + id, manifest.descriptor, self._driver if parent else _COPY)
+                if not self._images.claim(tagged, None):
+                    raise Conflict(f"root {id}: exists already")
+            except BaseException:
+                if not self.exists(id):
+                    self._disk.remove_tree(f"roots/{id}")
+                raise
+
+    def _make(self, id: str, parent: str, job: Job) -> None:
+        for directory in ("roots", f"roots/{id}"):
+            self._disk.make_directory(directory)
+        if self._driver == _COPY and parent:
+            self._materialise.unpack(self._images.image(parent), self._root(id), job)
+        else:
+            self._disk.make_directory(f"roots/{id}/root")
 
     def get(self, id: str, *, job: Job) -> Path:
         """Where the root is, shown from now on if it was not. `NotFound`; as `Store.mount`."""
@@ -101,9 +115,10 @@ class Roots:
 
     def remove(self, id: str) -> None:
         """With all that was written. `NotFound`, `Busy`: then it is there still."""
-        self.put(id)
-        self._catalog.swap(_NAME + id, self._tagged(id).target.digest, None)
-        self._disk.remove_tree(f"roots/{id}")
+        with self._locks.root(id, Job()):
+            self.put(id)
+            self._catalog.swap(_NAME + id, self._tagged(id).target.digest, None)
+            self._disk.remove_tree(f"roots/{id}")
 
     def ids(self) -> list[str]:
         return [each.name.removeprefix(_NAME) for each in self._catalog.names() if each.name.startswith(_NAME)]
@@ -133,11 +148,12 @@ class Roots:
             raise NotFound(f"root {id[:80]}: does not exist")
         return tagged
 
-    def _nothing(self) -> Document:
+    def _nothing(self, lease: Lease) -> Document:
         """The image of an empty tree."""
         config = Descriptor(media.OCI_CONFIG, Digest.of(_EMPTY), len(_EMPTY))
         fields = {"schemaVersion": 2, "mediaType": media.OCI_MANIFEST, "config": config.fields, "layers": []}
         manifest = Document(json.dumps(fields, sort_keys=True).encode(), media.OCI_MANIFEST)
+        lease.rely_on([config.digest, manifest.digest])
         self._blobs.put(config.digest, _EMPTY)
         self._blobs.put(manifest.digest, manifest.raw)
         self._catalog.add([documents.facts_of(manifest, documents.image_of(manifest, _EMPTY))])

@@ -7,11 +7,13 @@ import os
 import stat
 import tarfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from orlop.errors import Conflict, Invalid, NotFound
+from orlop.job import Event, Job
 from orlop.rootfs import mountinfo
 from orlop.store import Store
 from orlop.v1.roots import Roots
@@ -166,3 +168,39 @@ def test_G19_what_a_crash_left_of_a_root_is_replaced(store: Store, roots: Roots)
     roots.create("one", base(store), job=JOB)
     check_base(roots.get("one", job=JOB))
     assert not (roots.get("one", job=JOB) / "half").exists()
+
+
+def test_G17_of_two_who_make_one_root_at_once_one_does(store: Store, tmp_path: Path) -> None:
+    add(store, A, files={f"file{number}": b"x" * 4096 for number in range(500)})
+    with opened(tmp_path / "store") as other, ThreadPoolExecutor(4) as pool:
+        makers = [each.graph.roots("directory") for each in (store, other)] * 2
+        for _ in range(5):
+            made = list(pool.map(lambda roots: _made(roots, A), makers))
+            assert sorted(made) == [False, False, False, True]
+            assert len(os.listdir(store.graph.roots("directory").get("one", job=JOB))) == 500
+            makers[0].remove("one")
+
+
+def _made(roots: Roots, image: str) -> bool:
+    try:
+        roots.create("one", image, job=JOB)
+    except Conflict:
+        return False
+    return True
+
+
+def test_G17_a_collection_beside_it_takes_nothing_of_a_root(store: Store) -> None:
+    add(store, A, files={"file": b"x"})
+    roots = store.graph.roots("directory")
+
+    def collect(event: Event) -> None:
+        if event.kind != "wait":
+            if store.graph.exists(A):
+                store.untag(A)
+            store.gc()
+
+    roots.create("one", A, job=Job(progress=collect))
+    store.gc()
+    assert roots.ids() == ["one"]
+    assert store.fsck().findings == ()
+    assert os.listdir(roots.get("one", job=JOB)) == ["file"]
